@@ -1,0 +1,31 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Folder of the reference's figures, shipped with the tests."""
+    return Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder with real data and official weights, which is not part of a public checkout."""
+    folder = Path(os.environ.get("YOLO_LIGHTNING_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip("needs the shared data folder beside the checkout, or $YOLO_LIGHTNING_SHARED")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps the tests out of the user's cache directory."""
+    monkeypatch.setenv("YOLO_LIGHTNING_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))

@@ -1,0 +1,39 @@
+"""YOLOv5 as a modular PyTorch Lightning library.
+
+Importing the package is cheap: the public names below load what they need when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Batch": "types",
+    "DetectionDataModule": "data.datamodule",
+    "DetectionMetrics": "metrics",
+    "DetectionModule": "module",
+    "Detections": "types",
+    "Detector": "models",
+    "FeatureInfo": "types",
+    "ImageInfo": "types",
+    "Sample": "types",
+    "YOLOv5Loss": "losses",
+    "load_weights": "models",
+    "official_state_dict": "models",
+    "yolov5": "models",
+}
+
+__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

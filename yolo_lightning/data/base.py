@@ -1,0 +1,62 @@
+"""What every data set and every sample transform looks like to the rest."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from yolo_lightning.types import ImageInfo, Sample, SampleKey
+
+__all__ = ["DetectionDataset", "SampleTransform"]
+
+
+class DetectionDataset(ABC):
+    """Images and their boxes, by position. Subclass it to read a format of your own.
+
+    Attributes:
+        class_names: Names of the classes; a label is a position in it.
+    """
+
+    class_names: tuple[str, ...]
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of images."""
+
+    @abstractmethod
+    def path(self, index: int) -> str:
+        """File of an image, or a stable name for images that are no file."""
+
+    @abstractmethod
+    def image_size(self, index: int) -> tuple[int, int]:
+        """Original size (height, width) in pixels after EXIF orientation; does not decode the image."""
+
+    @abstractmethod
+    def annotations(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """Boxes (n, 4) xyxy in pixels of the original image, and labels (n,); does not decode the image."""
+
+    @abstractmethod
+    def read_image(self, index: int, long_side: int | None = None) -> npt.NDArray[np.uint8]:
+        """Decodes an image, RGB (H, W, 3).
+
+        Args:
+            index: Position of the image.
+            long_side: If given, the decoder may return a smaller image of the same content, as long as its longer
+                side is at least this many pixels. None asks for the original size.
+        """
+
+    def __getitem__(self, index: int) -> Sample:
+        """The image at its original size, with its labels."""
+        boxes, labels = self.annotations(index)
+        info = ImageInfo(self.path(index), index, self.image_size(index))
+        return Sample(self.read_image(index), boxes.copy(), labels.copy(), info)
+
+
+class SampleTransform(Protocol):
+    """Makes the sample of a key, a pure function of (data set, key): no other state, no global random numbers."""
+
+    def __call__(self, dataset: DetectionDataset, key: SampleKey) -> Sample:
+        """The sample at ``key.index`` on a canvas of ``key.canvas`` pixels."""
