@@ -1,0 +1,155 @@
+"""Feature maps to raw predictions, and raw predictions to boxes.
+
+Shape suffixes: B images, A anchors of a level, H × W cells, K = 5 + C values (x, y, w, h, objectness, C classes).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from yolo_lightning.models.part import Part
+from yolo_lightning.types import FeatureInfo
+
+__all__ = ["ANCHORS_P5", "ANCHORS_P6", "Head", "YOLOv5Head"]
+
+ANCHORS_P5 = (
+    ((10, 13), (16, 30), (33, 23)),
+    ((30, 61), (62, 45), (59, 119)),
+    ((116, 90), (156, 198), (373, 326)),
+)
+ANCHORS_P6 = (
+    ((19, 27), (44, 40), (38, 94)),
+    ((96, 68), (86, 152), (180, 137)),
+    ((140, 301), (303, 264), (238, 542)),
+    ((436, 615), (739, 380), (925, 792)),
+)
+
+Anchors = Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]
+
+
+class Head(Part, ABC):
+    """Predicts boxes from feature maps.
+
+    A subclass takes the ``FeatureInfo`` of its input and the number of classes as its first two arguments.
+
+    Attributes:
+        num_classes: Number of classes C.
+        strides: Pixels per cell of each level, fine to coarse.
+        anchors: (levels, A, 2) width and height of the anchors in pixels.
+    """
+
+    num_classes: int
+    strides: tuple[int, ...]
+    anchors: Tensor
+
+    @abstractmethod
+    def forward(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Raw logits of each level, (B, A, H, W, 5 + C); the same in training and evaluation."""
+
+    @abstractmethod
+    def decode(self, raw: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Boxes (B, N, 4) xyxy in pixels and scores (B, N, C) in 0…1 of raw logits, at least float32."""
+
+
+class YOLOv5Head(Head):
+    """Anchor-based head of YOLOv5: one 1×1 convolution for each level.
+
+    With t the raw values, s their sigmoid, c the cell, S the stride and a the anchor in pixels, a box has centre
+    ``(2 s_xy + c - 0.5) S`` and size ``(2 s_wh)² a``; its scores are objectness times class probability.
+
+    Args:
+        features: Channels and strides of the input, fine to coarse.
+        num_classes: Number of classes.
+        anchors: Width and height of the anchors of each level in pixels, flat ``[[10, 13, 16, 30, …], …]`` or in pairs
+            ``[[[10, 13], [16, 30], …], …]``. None takes those published for three (P5) or four (P6) levels.
+
+    Raises:
+        ValueError: If the anchors do not fit the levels, or the number of classes is not positive.
+    """
+
+    def __init__(self, features: FeatureInfo, num_classes: int, anchors: Anchors | None = None) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, not {num_classes}")
+        self.num_classes = num_classes
+        self.strides = features.strides
+        self.anchors: Tensor
+        self.register_buffer("anchors", _anchor_tensor(anchors, num_levels=len(features.strides)))
+        num_outputs = self.anchors.shape[1] * (5 + num_classes)
+        self.m = nn.ModuleList(nn.Conv2d(channels, num_outputs, kernel_size=1) for channels in features.channels)
+        self._initialize_biases()
+
+    @torch.no_grad()
+    def _initialize_biases(self) -> None:
+        """Starts with few objects: about 8 in a 640-pixel image on each level, and rare classes."""
+        for conv, stride in zip(self.m, self.strides, strict=True):
+            bias = conv.bias.view(self.anchors.shape[1], -1)  # type: ignore[operator]
+            bias[:, 4] += math.log(8 / (640 / stride) ** 2)
+            bias[:, 5:] += math.log(0.6 / (self.num_classes - 0.99999))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Keeps anchors exact: half precision would move large ones by a pixel."""
+        exact = self.anchors
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.anchors.dtype in (torch.float16, torch.bfloat16):
+            self.anchors = exact.to(self.anchors.device)
+        return self
+
+    def forward(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Raw logits of each level, (B, A, H, W, 5 + C); the same in training and evaluation."""
+        num_anchors = self.anchors.shape[1]
+        # Views: the convolution's output is not copied.
+        return tuple(
+            conv(x).unflatten(1, (num_anchors, -1)).permute(0, 1, 3, 4, 2) for conv, x in zip(self.m, maps, strict=True)
+        )
+
+    def decode(self, raw: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Boxes (B, N, 4) xyxy in pixels and scores (B, N, C); N runs over level, anchor, row, column.
+
+        Computed in float32 at least, whatever the network ran in.
+        """
+        levels = [_decode_level(*level) for level in zip(raw, self.anchors, self.strides, strict=True)]
+        boxes, scores = zip(*levels, strict=True)
+        return torch.cat(boxes, 1), torch.cat(scores, 1)
+
+    def official_layers(self) -> dict[int, nn.Module]:
+        """The last layer of published files: 24 with three levels, 33 with four."""
+        return {9 * len(self.strides) - 3: self}
+
+
+def _decode_level(raw_BAHWK: Tensor, anchors_A2: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+    """Boxes (B, A·H·W, 4) and scores (B, A·H·W, C) of one level."""
+    height, width = raw_BAHWK.shape[2:4]
+    dtype = torch.promote_types(raw_BAHWK.dtype, torch.float32)
+    probability = raw_BAHWK.to(dtype).sigmoid()
+    rows = torch.arange(height, device=raw_BAHWK.device, dtype=dtype)
+    columns = torch.arange(width, device=raw_BAHWK.device, dtype=dtype)
+    cells = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
+    centers = (probability[..., :2] * 2 + (cells - 0.5)) * stride
+    half_sizes = (probability[..., 2:4] * 2).square() * (anchors_A2.to(dtype)[:, None, None] / 2)
+    boxes = torch.cat((centers - half_sizes, centers + half_sizes), dim=-1)
+    scores = probability[..., 5:] * probability[..., 4:5]
+    return boxes.flatten(1, 3), scores.flatten(1, 3)
+
+
+def _anchor_tensor(anchors: Anchors | None, num_levels: int) -> Tensor:
+    """Anchors as (levels, A, 2) float32."""
+    if anchors is None:
+        published: dict[int, Anchors] = {3: ANCHORS_P5, 4: ANCHORS_P6}
+        if num_levels not in published:
+            raise ValueError(f"no anchors are published for {num_levels} levels: give the head its anchors")
+        anchors = published[num_levels]
+    try:
+        flat = [torch.as_tensor(level, dtype=torch.float32).flatten() for level in anchors]
+        tensor = torch.stack(flat).reshape(len(flat), -1, 2)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"anchors must be equally many width, height pairs for each level, not {anchors}") from error
+    if len(tensor) != num_levels or tensor.shape[1] == 0 or (not tensor.is_meta and not bool((tensor > 0).all())):
+        raise ValueError(f"anchors must be positive and given for each of the {num_levels} levels, not {anchors}")
+    return tensor
