@@ -38,7 +38,7 @@ class FeatureInfo:
             raise ValueError(f"{len(self.channels)} channel counts but {len(self.strides)} strides")
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: Lightning's precision plugins rebuild the dataclasses inside a batch
 class ImageInfo:
     """Where an image comes from and how it was fitted to the canvas.
 

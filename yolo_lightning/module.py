@@ -1,0 +1,286 @@
+"""The training recipe of YOLOv5 as a LightningModule: steps, optimizer, schedule; one path for validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypedDict
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor
+from torch.optim import SGD, Optimizer
+
+from yolo_lightning.losses import YOLOv5Loss
+from yolo_lightning.metrics import DetectionMetrics
+from yolo_lightning.models import Detector, Head, describe, load_weights
+from yolo_lightning.ops import NMS, to_original
+from yolo_lightning.optim import LinearSchedule, Schedule, Warmup, parameter_groups, scale_weight_decay
+from yolo_lightning.types import Batch, Detections
+
+__all__ = ["DetectionModule", "EvaluationOutput"]
+
+# "Do not step": far more batches than any epoch has. A power of two, so that multiplying the loss by it, which undoes
+# Lightning's division, changes no bit.
+_NEVER = 2**30
+
+
+class EvaluationOutput(TypedDict):
+    """What a validation or test step hands to callbacks.
+
+    Attributes:
+        detections: One for each image, in pixels of the batch's images.
+    """
+
+    detections: list[Detections]
+
+
+class DetectionModule(LightningModule):
+    """Trains and evaluates a detector with the recipe of YOLOv5.
+
+    Args:
+        class_names: Names of the classes, in the order of the labels. The command line fills in the data's.
+        detector: Makes the network for a number of classes.
+        loss: Makes the loss for the network's head.
+        postprocess: Turns the network's boxes into detections in validation, test and prediction.
+        optimizer: Makes the optimizer for the three parameter groups (bias, weight, norm). Its weight decay is that of
+            the nominal batch and is scaled to the batch in use.
+        lr_scheduler: Learning rate over the epochs, after the warm-up.
+        warmup: Growth of learning rate, momentum and accumulation over the first batches.
+        nominal_batch_size: Gradients of smaller batches are accumulated to about this many images.
+        weights: File to start from: a published YOLOv5 ``.pt``, one of our checkpoints, or safetensors. What fits by
+            name and shape is transferred.
+        channels_last: Keep images and weights in the memory layout that convolutions run fastest in.
+
+    Raises:
+        ValueError: If there are no class names, or the weights do not fit.
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str] | None = None,
+        detector: Callable[[int], Detector] = Detector,
+        loss: Callable[[Head], YOLOv5Loss] = YOLOv5Loss,
+        postprocess: Callable[[], NMS] = NMS,
+        optimizer: Callable[[Iterable[Any]], Optimizer] = lambda p: SGD(
+            p, lr=0.01, momentum=0.937, weight_decay=0.0005, nesterov=True
+        ),
+        lr_scheduler: Schedule = LinearSchedule(),
+        warmup: Warmup = Warmup(),
+        nominal_batch_size: int = 64,
+        weights: str | None = None,
+        channels_last: bool = True,
+    ) -> None:
+        super().__init__()
+        if not class_names:
+            raise ValueError("class_names is empty: give the names of the classes, in the order of the labels")
+        if nominal_batch_size < 1:
+            raise ValueError(f"nominal_batch_size must be positive, got {nominal_batch_size}")
+        self.class_names = tuple(class_names)
+        self.detector = detector(len(self.class_names))
+        self.loss = loss(self.detector.head)
+        self.postprocess = postprocess()
+        self.metrics = DetectionMetrics(self.class_names)
+        self.optimizer_factory = optimizer
+        self.schedule = lr_scheduler
+        self.warmup = warmup
+        self.nominal_batch_size = nominal_batch_size
+        self.channels_last = channels_last
+        self._last_step = -1
+        self._batch_losses: list[tuple[int, dict[str, Tensor]]] = []
+        if weights is not None:
+            rank_zero_info(str(load_weights(self.detector, weights)))
+        if channels_last:
+            self.detector.to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> list[Detections]:
+        """Detects in (B, 3, H, W) floating-point RGB images in 0…1; boxes in pixels of these images."""
+        return self._detect(self.detector(images))
+
+    # ---------------------------------------------------------------------------------------------- set-up
+
+    def setup(self, stage: str) -> None:
+        """Checks the data against the network and tells the loss the image size.
+
+        Raises:
+            ValueError: If the data has another number of classes than the network.
+        """
+        data = getattr(self.trainer, "datamodule", None)
+        names = getattr(data, "class_names", None)
+        if names is not None:
+            self._check_class_names(tuple(names))
+        if (image_size := getattr(data, "image_size", None)) is not None:
+            self.loss.set_image_size(image_size)
+
+    def _check_class_names(self, names: tuple[str, ...]) -> None:
+        if len(names) != len(self.class_names):
+            raise ValueError(
+                f"the network has {len(self.class_names)} classes {_shorten(self.class_names)} but the data has "
+                f"{len(names)} {_shorten(names)}; use the data the network was trained on, or train on this data "
+                "with `fit --model.weights <checkpoint>`"
+            )
+        if names != self.class_names:
+            different = [f"{i}: {a!r} ≠ {b!r}" for i, (a, b) in enumerate(zip(self.class_names, names, strict=True)) if a != b]
+            rank_zero_warn(f"class names of network and data differ ({', '.join(different[:5])}…); labels count by number")
+
+    def configure_optimizers(self) -> Optimizer:
+        """Makes the optimizer; its weight decay is scaled to the images that a step sees."""
+        optimizer = self.optimizer_factory(parameter_groups(self.detector))
+        scale_weight_decay(optimizer, self.total_batch_size * self.accumulate / self.nominal_batch_size)
+        return optimizer
+
+    @property
+    def total_batch_size(self) -> int:
+        """Images in a batch of all processes together; the nominal one if the data does not say."""
+        return int(getattr(getattr(self.trainer, "datamodule", None), "batch_size", self.nominal_batch_size))
+
+    @property
+    def accumulate(self) -> int:
+        """Batches of an optimizer step after the warm-up."""
+        return max(1, round(self.nominal_batch_size / self.total_batch_size))
+
+    # ---------------------------------------------------------------------------------------------- training
+
+    def on_train_start(self) -> None:
+        """Refuses a run without an end, for which the schedule is not defined."""
+        if not self.trainer.max_epochs or self.trainer.max_epochs < 1:
+            raise ValueError("trainer.max_epochs must be positive: the learning-rate schedule spans it")
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Sets rate, momentum and whether this batch ends in an optimizer step, from the batch counter."""
+        batches_per_epoch = int(self.trainer.num_training_batches)
+        first = self.current_epoch * batches_per_epoch
+        counter = first + batch_idx
+        factor = self.schedule.factor(self.current_epoch, self.trainer.max_epochs or 1)
+        self.warmup.apply(self._optimizer, counter, batches_per_epoch, factor)
+        target = self.nominal_batch_size / self.total_batch_size
+        accumulate = self.warmup.accumulate(counter, batches_per_epoch, target)
+        # An epoch's last batch always steps, so at its first batch nothing is left from the epoch before.
+        steps = counter - max(self._last_step, first - 1) >= accumulate
+        self.trainer.accumulate_grad_batches = 1 if steps else _NEVER
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Loss of a batch. Scaled by the images of all processes, since gradients are averaged over these."""
+        terms = self.loss(self.detector(batch.images), batch)
+        total = torch.stack(list(terms.values())).sum()
+        logged = {f"train/loss_{name}": value.detach() for name, value in terms.items()}
+        logged["train/loss"] = total.detach()
+        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
+        scale = len(batch) * self.trainer.world_size * self.trainer.accumulate_grad_batches
+        return {"loss": total * scale, "terms": torch.stack([value.detach() for value in terms.values()])}
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """Does nothing: gradients accumulate until a step, which zeroes them."""
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        """Steps and starts the next accumulation."""
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        optimizer.zero_grad()
+        self._last_step = epoch * int(self.trainer.num_training_batches) + batch_idx
+
+    def on_train_epoch_end(self) -> None:
+        """Logs the learning rates at the end of the epoch."""
+        for group in self._optimizer.param_groups:
+            self.log(f"lr/{group.get('name', 'all')}", group["lr"])
+
+    def on_train_end(self) -> None:
+        """Leaves the trainer as it was."""
+        self.trainer.accumulate_grad_batches = 1
+
+    @property
+    def _optimizer(self) -> Optimizer:
+        return self.trainer.optimizers[0]
+
+    # ---------------------------------------------------------------------------------------------- evaluation
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Scales images to 0…1 on the device, where it costs least."""
+        if batch.images.dtype == torch.uint8:
+            layout = torch.channels_last if self.channels_last else torch.contiguous_format
+            batch.images = batch.images.to(self.dtype, memory_format=layout).div_(255)
+        return batch
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> EvaluationOutput:
+        """Collects losses and detections of a batch."""
+        return self._evaluation_step(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> EvaluationOutput:
+        """Collects losses and detections of a batch."""
+        return self._evaluation_step(batch)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> list[Detections]:
+        """Detections of each image, in pixels of the original image."""
+        return [
+            Detections(to_original(found.boxes, info), found.scores, found.labels)
+            for found, info in zip(self(batch.images), batch.infos, strict=True)
+        ]
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the figures of the validation."""
+        self._log_evaluation("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the figures of the test."""
+        self._log_evaluation("test")
+
+    def _evaluation_step(self, batch: Batch) -> EvaluationOutput:
+        raw = self.detector(batch.images)
+        detections = self._detect(raw)
+        # The first image tells which batch this is, on any number of processes.
+        self._batch_losses.append((batch.infos[0].index, self.loss(raw, batch)))
+        originals, targets = [], []
+        for position, (found, info) in enumerate(zip(detections, batch.infos, strict=True)):
+            own = batch.image_index == position
+            originals.append(Detections(to_original(found.boxes, info), found.scores, found.labels))
+            targets.append({"boxes": to_original(batch.boxes[own], info), "labels": batch.labels[own]})
+        self.metrics.update(originals, targets, image_ids=[info.index for info in batch.infos])
+        return {"detections": detections}
+
+    def _detect(self, raw: tuple[Tensor, ...]) -> list[Detections]:
+        detections: list[Detections] = self.postprocess(*self.detector.head.decode(raw))
+        return detections
+
+    def _log_evaluation(self, prefix: str) -> None:
+        results = self.metrics.compute()
+        losses = self._mean_losses()
+        self.metrics.reset()
+        self._batch_losses.clear()
+        scalars = {name: float(value) for name, value in results.items() if _is_scalar(value)}
+        self.log_dict({f"{prefix}/{name}": value for name, value in {**losses, **scalars}.items()})
+        self.results = results
+
+    results: dict[str, Any]
+    """All figures of the last evaluation, those of single classes and the curves included."""
+
+    def _mean_losses(self) -> dict[str, float]:
+        """Mean over the batches, summed in one order whatever process had which batch."""
+        rows = [(index, {name: float(value) for name, value in terms.items()}) for index, terms in self._batch_losses]
+        if self.trainer.world_size > 1:
+            gathered: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(gathered, rows)
+            rows = [row for part in gathered for row in part]
+        rows.sort(key=lambda row: row[0])
+        if not rows:
+            return {}
+        means = {f"loss_{name}": sum(terms[name] for _, terms in rows) / len(rows) for name in rows[0][1]}
+        return {"loss": sum(means.values()), **means}
+
+    # ---------------------------------------------------------------------------------------------- checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Stores what the network is, in plain values; how it was trained stays in the run's configuration."""
+        checkpoint["hyper_parameters"] = {
+            "_class_path": f"{type(self).__module__}.{type(self).__qualname__}",
+            "class_names": list(self.class_names),
+            "detector": describe(self.detector),
+        }
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, Tensor) and value.ndim == 0)
+
+
+def _shorten(names: Sequence[str], most: int = 5) -> str:
+    return "[" + ", ".join(names[:most]) + (", …]" if len(names) > most else "]")
