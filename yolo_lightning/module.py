@@ -110,7 +110,7 @@ class DetectionModule(LightningModule):
         if names is not None:
             self._check_class_names(tuple(names))
         if (image_size := getattr(data, "image_size", None)) is not None:
-            self.loss.set_image_size(image_size)
+            self.loss.image_size = image_size
 
     def _check_class_names(self, names: tuple[str, ...]) -> None:
         if len(names) != len(self.class_names):

@@ -1,0 +1,8 @@
+"""Callbacks of a run."""
+
+from yolo_lightning.callbacks.ema import EMA
+from yolo_lightning.callbacks.metrics_file import MetricsFile
+from yolo_lightning.callbacks.pictures import Pictures
+from yolo_lightning.callbacks.progress import DetectionProgressBar
+
+__all__ = ["EMA", "DetectionProgressBar", "MetricsFile", "Pictures"]

@@ -1,0 +1,75 @@
+"""The figures of a run as a file and as a table."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+
+from yolo_lightning.metrics import per_class_table
+
+__all__ = ["MetricsFile"]
+
+
+class MetricsFile(Callback):
+    """Writes ``metrics.json`` and, after validate and test, prints the table of the classes.
+
+    After fit the file holds the figures of the best epoch, those of ``checkpoints/best.ckpt``.
+
+    Args:
+        monitor: Figure that tells the best epoch, the larger the better.
+    """
+
+    def __init__(self, monitor: str = "val/fitness") -> None:
+        self.monitor = monitor
+        self.best = -math.inf
+        self._last: dict[str, float] = {}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keeps the figures of a standalone validation."""
+        if not trainer.sanity_checking and trainer.state.fn == "validate":
+            self._report(trainer, pl_module)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keeps the figures of a test."""
+        self._report(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keeps the figures of the epoch if it is the best so far."""
+        fitness = trainer.callback_metrics.get(self.monitor)
+        if fitness is not None and float(fitness) > self.best:
+            self.best = float(fitness)
+            self._write(trainer, {"epoch": trainer.current_epoch})
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best figure so far."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from the best figure of a resumed run."""
+        self.best = state_dict["best"]
+
+    def _report(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        rank_zero_info(per_class_table(pl_module.results, pl_module.class_names))
+        self._write(trainer, {})
+
+    def _write(self, trainer: Trainer, extra: dict[str, float]) -> None:
+        directory = trainer.log_dir  # a broadcast: every process asks
+        if directory is None or not trainer.is_global_zero or trainer.fast_dev_run:
+            return
+        figures = {**extra, **{name: float(value) for name, value in sorted(trainer.callback_metrics.items())}}
+        try:
+            _write_json(Path(directory) / "metrics.json", figures)
+        except OSError as error:
+            rank_zero_warn(f"metrics.json was not written: {error}")
+
+
+def _write_json(path: Path, figures: dict[str, float]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,51 @@
+"""The command line: ``fit``, ``validate`` and ``test`` need a Trainer and a data set; tools need only a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from yolo_lightning.errors import InputError
+
+__all__ = ["TOOLS", "main"]
+
+TOOLS = {
+    "check": "yolo_lightning.tools.check:check",
+}
+"""Plain typed functions that run as ``yolo-lightning NAME``; imported when they are called."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs ``yolo-lightning``.
+
+    Args:
+        args: Arguments after the program's name; those of the process if None.
+
+    Returns:
+        Exit status: 0, or 1 after an error in what the user gave, which is printed without a traceback
+        (``YOLO_LIGHTNING_TRACEBACK=1`` shows it).
+    """
+    arguments = list(sys.argv[1:] if args is None else args)
+    try:
+        if arguments and arguments[0] in TOOLS:
+            return _run_tool(*arguments)
+        # Lightning takes seconds to import, so tools and errors come before it.
+        from yolo_lightning.cli.training import run
+
+        run(arguments)
+    except InputError as error:
+        if os.environ.get("YOLO_LIGHTNING_TRACEBACK"):
+            raise
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+def _run_tool(name: str, *arguments: str) -> int:
+    from jsonargparse import auto_cli
+
+    module, function = TOOLS[name].split(":")
+    status = auto_cli(getattr(import_module(module), function), args=list(arguments), prog=f"yolo-lightning {name}")
+    return int(status or 0)

@@ -1,0 +1,43 @@
+"""One new directory for each run, chosen by the first process."""
+
+from __future__ import annotations
+
+import os
+from itertools import count
+from pathlib import Path
+
+from lightning.pytorch.utilities import rank_zero_only
+
+from yolo_lightning.errors import InputError
+
+__all__ = ["reserve_run_directory"]
+
+_INHERITED = "YOLO_LIGHTNING_RUN_DIRECTORY"
+
+
+def reserve_run_directory(root: Path, name: str) -> Path:
+    """Makes ``root/name``, or ``root/name-2``, ``-3`` … if it exists; an older run is never overwritten.
+
+    The first process chooses and hands its choice to the processes that it starts. Processes that were started by
+    another launcher get it from Lightning, which broadcasts the directory of the logger.
+
+    Raises:
+        InputError: If ``name`` is no plain name or the directory cannot be made.
+    """
+    if not name or Path(name).name != name:
+        raise InputError(f"run name {name!r} must be a plain directory name; use --runs for the directory above it")
+    if rank_zero_only.rank != 0:
+        return Path(os.environ.get(_INHERITED, root / name))
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            directory = root / (name if number == 1 else f"{name}-{number}")
+            try:
+                directory.mkdir()
+            except FileExistsError:
+                continue
+            os.environ[_INHERITED] = str(directory.resolve())
+            return directory
+    except OSError as error:
+        raise InputError(f"cannot make a run directory in {root}: {error}; choose another with --runs") from error
+    raise AssertionError("unreachable")

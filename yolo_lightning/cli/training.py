@@ -1,0 +1,177 @@
+"""``fit``, ``validate`` and ``test`` on LightningCLI."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import Namespace
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, ProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_info
+
+from yolo_lightning.callbacks import EMA, DetectionProgressBar, MetricsFile, Pictures
+from yolo_lightning.cli.logger import RunCSVLogger
+from yolo_lightning.cli.run_directory import reserve_run_directory
+from yolo_lightning.data import DetectionDataModule
+from yolo_lightning.errors import InputError
+from yolo_lightning.models import check_description
+from yolo_lightning.module import DetectionModule
+
+__all__ = ["YOLOCLI", "run"]
+
+
+class YOLOCLI(LightningCLI):
+    """LightningCLI with the callbacks that every run has, a run directory, and the data's class names in the model."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The commands that need a Trainer and a data set."""
+        available = LightningCLI.subcommands()
+        return {name: available[name] for name in ("fit", "validate", "test")}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds the run directory and the callbacks as keys of their own, so that fragments of configuration merge."""
+        parser.add_argument("--name", type=str | None, help="Name of the run directory. Default: the command.")
+        parser.add_argument("--runs", type=Path, default=Path("runs"), help="Directory of the run directories.")
+        parser.add_lightning_class_args(EMA, "ema")
+        parser.add_lightning_class_args(EarlyStopping, "early_stopping")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(Pictures, "pictures")
+        parser.set_defaults(
+            {
+                "model": {"class_path": "yolo_lightning.module.DetectionModule"},
+                "data": {"class_path": "yolo_lightning.data.datamodule.DetectionDataModule"},
+                "early_stopping.monitor": "val/fitness",
+                "early_stopping.mode": "max",
+                "early_stopping.patience": 100,
+                "early_stopping.strict": False,
+                "checkpoint.monitor": "val/fitness",
+                "checkpoint.mode": "max",
+                "checkpoint.filename": "best",
+                "checkpoint.save_last": True,
+                "checkpoint.enable_version_counter": False,
+            }
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parses; then checks the checkpoint, from which LightningCLI is about to read the network."""
+        self.config = parser.parse_args(args)
+        given = self.config[self.config.subcommand]
+        if given.ckpt_path is not None and given.ckpt_path not in {"last", "best", "hpc", "registry"}:
+            _check_checkpoint(Path(given.ckpt_path))
+
+    def before_instantiate_classes(self) -> None:
+        """Gives the model the data's class names, and leaves starting weights out where a checkpoint brings all."""
+        given = self.config[self.subcommand]
+        model = given.model.init_args
+        if given.ckpt_path is not None:
+            given.weights_only = True
+            if "weights" in model:
+                model.weights = None
+        if model.get("class_names", ()) is None:
+            model.class_names = list(_build_data(given.data).class_names)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Makes the Trainer with run directory, loggers and precision, none of which changes the saved config."""
+        given = self.config_init[self.subcommand]
+        config = given.trainer
+        _check_devices(config.accelerator, config.devices)
+        defaults: dict[str, Any] = {}
+        if config.precision is None:
+            defaults["precision"] = _default_precision(config.accelerator)
+        if not config.fast_dev_run:
+            directory = reserve_run_directory(given.runs, given.name or str(self.subcommand))
+            rank_zero_info(f"Run directory: {directory}")
+            defaults["logger"] = _loggers(config.logger, directory)
+            if config.default_root_dir is None:
+                defaults["default_root_dir"] = directory
+        defaults["callbacks"] = [*_as_list(config.callbacks), MetricsFile()]
+        if config.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in _as_list(config.callbacks)):
+            defaults["callbacks"].append(DetectionProgressBar())
+        return super().instantiate_trainer(**defaults, **kwargs)
+
+
+def run(args: Sequence[str]) -> None:
+    """Runs ``fit``, ``validate`` or ``test``.
+
+    Args:
+        args: Arguments after the program's name.
+
+    Raises:
+        InputError: If something that the user gave is wrong.
+    """
+    YOLOCLI(
+        DetectionModule,
+        DetectionDataModule,
+        args=list(args),
+        seed_everything_default=0,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        auto_configure_optimizers=False,
+        load_from_checkpoint_support=False,
+        parser_kwargs={"prog": "yolo-lightning"},
+        trainer_defaults={"max_epochs": 100, "gradient_clip_val": 10.0, "use_distributed_sampler": False},
+    )
+
+
+def _as_list(value: Any) -> list[Any]:
+    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _loggers(configured: Any, directory: Path) -> list[Logger] | bool:
+    if configured is False:
+        return False
+    return [RunCSVLogger(directory), *(logger for logger in _as_list(configured) if logger is not True)]
+
+
+def _build_data(config: Namespace) -> Any:
+    parser = LightningArgumentParser()
+    parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
+    return parser.instantiate_classes(Namespace(data=config.clone())).data
+
+
+def _check_checkpoint(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"--ckpt_path: there is no file {path}")
+    try:
+        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:
+        raise InputError(
+            f"--ckpt_path: {path} is not a checkpoint of this library ({type(error).__name__}); "
+            "weights from elsewhere, such as a published YOLOv5 file, are given with --model.weights"
+        ) from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise InputError(f"--ckpt_path: {path} holds no state_dict, so it is not a checkpoint of this library")
+    if "detector" in checkpoint.get("hyper_parameters", {}):
+        check_description(checkpoint["hyper_parameters"]["detector"])
+
+
+def _on_cpu(accelerator: Any) -> bool:
+    if accelerator == "auto":
+        return not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    return bool(accelerator == "cpu")
+
+
+def _check_devices(accelerator: Any, devices: Any) -> None:
+    if _on_cpu(accelerator) and (isinstance(devices, list) or devices in (0, "0") or (isinstance(devices, str) and "," in devices)):
+        raise InputError(
+            f"--trainer.devices {devices} names devices by index, but this run is on the CPU, where it is the number of "
+            "processes: use `--trainer.devices 2` for two processes. On a GPU, `0,` or `[0]` is the first one alone."
+        )
+
+
+def _default_precision(accelerator: Any) -> str:
+    if _on_cpu(accelerator) or not torch.cuda.is_available():
+        precision = "32-true"
+    else:
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "bf16-mixed" if native else "16-mixed"
+    rank_zero_info(f"Precision: {precision} (choose another with --trainer.precision)")
+    return precision
+
+
