@@ -1,20 +1,32 @@
-"""Image to raw predictions: backbone, neck, head, and the detector made of them."""
+"""Image to raw predictions: backbone, neck, head, the detector made of them, and its weights."""
 
 from yolo_lightning.models.backbone import Backbone, CSPDarknet
+from yolo_lightning.models.build import build_detector, check_description, describe
+from yolo_lightning.models.checkpoint import Checkpoint, read_checkpoint
 from yolo_lightning.models.detector import Detector, yolov5
 from yolo_lightning.models.head import Head, YOLOv5Head
 from yolo_lightning.models.neck import PAFPN, Neck
 from yolo_lightning.models.official import official_layers, official_state_dict
+from yolo_lightning.models.weights import TransferReport, detector_from_weights, load_weights, resolve_weights
 
 __all__ = [
     "PAFPN",
     "Backbone",
     "CSPDarknet",
+    "Checkpoint",
     "Detector",
     "Head",
     "Neck",
+    "TransferReport",
     "YOLOv5Head",
+    "build_detector",
+    "check_description",
+    "describe",
+    "detector_from_weights",
+    "load_weights",
     "official_layers",
     "official_state_dict",
+    "read_checkpoint",
+    "resolve_weights",
     "yolov5",
 ]
