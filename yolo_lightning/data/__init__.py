@@ -1,0 +1,55 @@
+"""From files to batches. Importing is cheap: each name loads what it needs when it is first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from yolo_lightning.data.augment import YOLOv5Augmentation
+    from yolo_lightning.data.base import DetectionDataset, SampleTransform
+    from yolo_lightning.data.cache import CachedImages
+    from yolo_lightning.data.datamodule import DetectionDataModule
+    from yolo_lightning.data.datasets import TransformedDataset, YOLODataset
+    from yolo_lightning.data.problems import DataError, UnreadableImageError
+    from yolo_lightning.data.samplers import EvaluationBatchSampler, TrainBatchSampler
+    from yolo_lightning.data.synthetic import SyntheticShapes
+    from yolo_lightning.data.transforms import Letterbox
+
+__all__ = [
+    "CachedImages",
+    "DataError",
+    "DetectionDataModule",
+    "DetectionDataset",
+    "EvaluationBatchSampler",
+    "Letterbox",
+    "SampleTransform",
+    "SyntheticShapes",
+    "TrainBatchSampler",
+    "TransformedDataset",
+    "UnreadableImageError",
+    "YOLODataset",
+    "YOLOv5Augmentation",
+]
+
+_MODULES = {
+    "CachedImages": "cache",
+    "DataError": "problems",
+    "DetectionDataModule": "datamodule",
+    "DetectionDataset": "base",
+    "EvaluationBatchSampler": "samplers",
+    "Letterbox": "transforms",
+    "SampleTransform": "base",
+    "SyntheticShapes": "synthetic",
+    "TrainBatchSampler": "samplers",
+    "TransformedDataset": "datasets",
+    "UnreadableImageError": "problems",
+    "YOLODataset": "datasets",
+    "YOLOv5Augmentation": "augment",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,7 @@ class DetectionDataset(ABC):
         return Sample(self.read_image(index), boxes.copy(), labels.copy(), info)
 
 
+@runtime_checkable  # lets the command line check classes named in YAML
 class SampleTransform(Protocol):
     """Makes the sample of a key, a pure function of (data set, key): no other state, no global random numbers."""
 

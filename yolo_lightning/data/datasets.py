@@ -1,0 +1,204 @@
+"""Data sets on disk, and the map-style data set that the loader's workers read samples from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import warnings
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.console import Console
+from torch.utils.data import Dataset
+
+from yolo_lightning.data.base import DetectionDataset, SampleTransform
+from yolo_lightning.data.config import read_config
+from yolo_lightning.data.files import find_images, label_path
+from yolo_lightning.data.images import apply_orientation, decode_image
+from yolo_lightning.data.index import LabelIndex, build_index
+from yolo_lightning.data.problems import DataError, Policy, UnreadableImageError, format_problems
+from yolo_lightning.paths import cache_directory
+from yolo_lightning.types import Sample, SampleKey
+
+__all__ = ["TransformedDataset", "YOLODataset"]
+
+
+class YOLODataset(DetectionDataset):
+    """One split of a data set in YOLO form: a ``data.yaml``, images, and one text file of labels for each image.
+
+    The yaml is read at once; images and labels are looked for, checked and indexed when they are first needed. Rows of
+    a label file are ``class cx cy w h`` or ``class x1 y1 x2 y2 x3 y3 …``, normalised to 0…1. An image without a label
+    file, or with an empty one, is background. Nothing is ever written into the data set: what was read is kept in the
+    user's cache directory (``$YOLO_LIGHTNING_CACHE``).
+
+    Args:
+        path: The ``data.yaml``, or a folder that contains one.
+        split: ``train``, ``val`` or ``test``.
+        policy: What to do about bad images and labels: ``warn`` reports them and leaves those images out, ``strict``
+            raises.
+        progress: Whether to show a progress bar while files are read for the first time.
+
+    Raises:
+        DataError: If there is no ``path`` or it is no valid description of a data set.
+    """
+
+    def __init__(self, path: Path | None, split: str, *, policy: Policy = "warn", progress: bool = True) -> None:
+        if path is None:
+            raise DataError("there is no data: set data.path to a data.yaml, or to a folder that contains one")
+        if policy not in ("warn", "strict"):
+            raise DataError(f"policy is '{policy}', expected 'warn' or 'strict'")
+        self.config = read_config(path)
+        self.class_names = self.config.class_names
+        self.split = split
+        self.policy = policy
+        self.progress = progress
+
+    @cached_property
+    def index(self) -> LabelIndex:
+        """The labels of the split, checked.
+
+        Raises:
+            DataError: If the images are not there, none can be used, a training split has no boxes, or, under the
+                policy ``strict``, anything at all is wrong.
+        """
+        images = find_images(self.config.sources(self.split), self.config.roots())
+        show = self.progress and _is_main_process()
+        index = build_index(
+            images, name=f"{self.config.file}:{self.split}", num_classes=len(self.class_names), progress=show
+        )
+        self._report(index)
+        if len(index) == 0:
+            raise DataError(f"{self.config.file}: none of the {index.num_files} images of '{self.split}' can be used")
+        if self.split == "train" and index.num_boxes == 0:
+            raise DataError(
+                f"{self.config.file}: none of the {len(index)} images of 'train' has a label; {index.num_missing} have "
+                f"no label file (looked for {label_path(index.path(0))} and so on). Put labels there, in folders "
+                "named 'labels' beside those named 'images'"
+            )
+        return index
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def path(self, index: int) -> str:
+        """Absolute path of an image."""
+        return self.index.path(index)
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        """(height, width) in pixels after EXIF orientation."""
+        return self.index.size(index)
+
+    def annotations(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """Boxes (n, 4) xyxy in pixels, clipped to the image, and labels (n,)."""
+        boxes_cxcywh, labels = self.index.labels(index)
+        height, width = self.index.size(index)
+        centre, half = boxes_cxcywh[:, :2].astype(np.float64), boxes_cxcywh[:, 2:].astype(np.float64) / 2
+        boxes = np.concatenate((centre - half, centre + half), axis=1).clip(0, 1) * (width, height, width, height)
+        return boxes.astype(np.float32), labels.copy()
+
+    def read_image(self, index: int, long_side: int | None = None) -> npt.NDArray[np.uint8]:
+        """Decodes an image, RGB (H, W, 3), turned upright once.
+
+        A JPEG at least twice as large as asked for is decoded at a half, quarter or eighth of its size.
+
+        Raises:
+            UnreadableImageError: If the file cannot be decoded or has another size than when it was indexed.
+        """
+        path = self.index.path(index)
+        size = self.index.size(index)
+        reduction = _reduction(max(size), long_side)
+        try:
+            content = np.fromfile(path, np.uint8)
+        except OSError as error:
+            raise UnreadableImageError(path, index, f"cannot be read ({error.strerror})") from error
+        image = decode_image(content, reduction)
+        if image is None:
+            raise UnreadableImageError(path, index, "cannot be decoded")
+        image = apply_orientation(image, self.index.orientation(index))
+        reduced = tuple(-(-side // reduction) for side in size)
+        if image.shape[:2] not in (size, reduced):
+            found, expected = f"{image.shape[1]} × {image.shape[0]}", f"{size[1]} × {size[0]}"
+            raise UnreadableImageError(path, index, f"is {found} pixels but was {expected} when it was indexed")
+        return image
+
+    def _report(self, index: LabelIndex) -> None:
+        problems = index.problems
+        if not problems:
+            return
+        report = _write_report(f"{self.config.file}:{self.split}", [str(problem) for problem in problems])
+        text = format_problems(problems, self.config.file.parent, report=report)
+        title = f"{self.config.file}: bad data in '{self.split}'"
+        if self.policy == "strict":
+            raise DataError(f"{title}\n{text}")
+        if _is_main_process():
+            console = Console(file=sys.stderr, highlight=False)
+            console.print(f"{title} (paths are relative to its folder)\n{text}", markup=False, soft_wrap=True)
+
+
+class TransformedDataset(Dataset[Sample | None]):
+    """Samples by key, as the workers of a ``DataLoader`` read them.
+
+    Under the policy ``warn`` an image that cannot be read any more gives None instead of a sample; it is reported once,
+    whichever worker met it, and counted.
+
+    Args:
+        dataset: Images and labels.
+        transform: Makes the samples.
+        policy: ``warn`` or ``strict``.
+    """
+
+    def __init__(self, dataset: DetectionDataset, transform: SampleTransform, policy: Policy = "warn") -> None:
+        self.dataset = dataset
+        self.transform = transform
+        self.policy = policy
+        # shared memory, so that all workers count together
+        self._unreadable = torch.zeros(len(dataset), dtype=torch.uint8)
+        self._unreadable.share_memory_()  # type: ignore[no-untyped-call]
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    @property
+    def num_unreadable(self) -> int:
+        """Number of images that could not be read during the run."""
+        return int(self._unreadable.sum())
+
+    def __getitem__(self, key: SampleKey) -> Sample | None:
+        """The sample of a key, or None if an image that it needs cannot be read."""
+        try:
+            return self.transform(self.dataset, key)
+        except UnreadableImageError as error:
+            if self.policy == "strict":
+                raise
+            if not self._unreadable[error.index]:
+                self._unreadable[error.index] = 1
+                warnings.warn(f"{error}. Samples that need it are left out", stacklevel=2)
+            return None
+
+
+def _reduction(long_side: int, wanted: int | None) -> int:
+    """The greatest of 8, 4, 2 by which a side can be divided, rounding up, and still have the wanted length; else 1."""
+    if wanted is None:
+        return 1
+    return next((factor for factor in (8, 4, 2) if -(-long_side // factor) >= wanted), 1)
+
+
+def _write_report(name: str, lines: list[str]) -> Path | None:
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    file = cache_directory() / "labels" / f"{digest}.txt"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("\n".join([name, *lines, ""]), encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return None
+    return file
+
+
+def _is_main_process() -> bool:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank() == 0
+    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID"))

@@ -1,0 +1,122 @@
+"""Checking an image file without decoding it, and decoding it."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from yolo_lightning.data.problems import Problem
+
+__all__ = ["ImageHeader", "apply_orientation", "check_image", "decode_image"]
+
+MIN_SIDE = 10
+_FORMATS = frozenset({"BMP", "DNG", "JPEG", "MPO", "PNG", "TIFF", "WEBP"})
+_ORIENTATION_TAG = 274
+_REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What the data set knows of an image without decoding it.
+
+    Args:
+        size: (height, width) in pixels after orientation.
+        orientation: EXIF orientation that remains to be applied to the decoded pixels, 1 to 8.
+    """
+
+    size: tuple[int, int]
+    orientation: int = 1
+
+
+def check_image(path: str) -> ImageHeader | Problem:
+    """Reads the header of an image and checks that the file is whole; JPEG and PNG are not decoded for it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which says nothing about the pixels
+            header, kind = _read_header(path)
+    except Image.DecompressionBombError as error:
+        return Problem(path, None, "image_too_large", str(error), "cut the image into tiles")
+    except Exception as error:  # decoders raise anything at all when bytes are wrong
+        what = f"cannot be read as an image ({type(error).__name__}: {error})".replace("\n", " ").replace(
+            f" '{path}'", ""
+        )
+        return Problem(path, None, "unreadable_image", what, "restore or remove the file")
+    if kind not in _FORMATS:
+        return Problem(path, None, "image_format", f"is a {kind} file", "convert it to JPEG or PNG")
+    if min(header.size) < MIN_SIDE:
+        height, width = header.size
+        what = f"is {width} × {height} pixels, sides must have at least {MIN_SIDE}"
+        return Problem(path, None, "image_too_small", what, "remove it or use a larger one")
+    return header
+
+
+def decode_image(content: npt.NDArray[np.uint8], reduction: int = 1) -> npt.NDArray[np.uint8] | None:
+    """Decodes an image file to (H, W, 3) RGB without applying its orientation; None if that fails.
+
+    Grey images get three equal channels, 16 bits become 8, transparency is dropped.
+
+    Args:
+        content: Bytes of the file.
+        reduction: 1, 2, 4 or 8: sides are divided by it and rounded up. Only JPEG, whose decoder does it well
+            and saves time by it, is reduced; for others it is ignored.
+    """
+    is_jpeg = content[:2].tobytes() == b"\xff\xd8"
+    flag = _REDUCED[reduction] if reduction > 1 and is_jpeg else cv2.IMREAD_COLOR
+    try:
+        image = cv2.imdecode(content, flag | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:
+        return None
+    if image is None:
+        return None
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), np.uint8)
+
+
+def apply_orientation(image: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
+    """Turns an image upright, given its EXIF orientation (1 to 8)."""
+    if orientation >= 5:
+        image = image.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return np.ascontiguousarray(image)
+
+
+def _read_header(path: str) -> tuple[ImageHeader, str]:
+    with open(path, "rb") as file:  # noqa: PTH123
+        ends_well = _ends_as_jpeg(file)
+        with Image.open(file) as image:
+            kind = image.format or "unknown"
+            width, height = image.size
+            orientation = _orientation(image, kind)
+            if kind == "PNG":
+                image.verify()
+            elif not (kind in {"JPEG", "MPO"} and ends_well):
+                image.load()
+                if kind == "TIFF":  # Pillow turns it while loading, as OpenCV does
+                    width, height = image.size
+    size = (width, height) if orientation >= 5 else (height, width)
+    return ImageHeader(size, orientation), kind
+
+
+def _ends_as_jpeg(file: BinaryIO) -> bool:
+    """Whether the last bytes are the end marker of a JPEG, perhaps followed by padding."""
+    length = file.seek(0, os.SEEK_END)
+    file.seek(max(0, length - 64))
+    tail = file.read()
+    file.seek(0)
+    return tail.rstrip(b"\x00").endswith(b"\xff\xd9")
+
+
+def _orientation(image: Image.Image, kind: str) -> int:
+    if kind == "TIFF" or (kind == "PNG" and "exif" not in image.info):  # getexif would decode the PNG to look further
+        return 1
+    orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    return orientation if orientation in range(1, 9) else 1
