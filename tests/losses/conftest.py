@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ class FakeHead:
 
     num_classes: int = 3
     strides: tuple[int, ...] = (8, 16, 32)
-    anchors: Tensor = torch.tensor(P5_ANCHORS)
+    anchors: Tensor = field(default_factory=lambda: torch.tensor(P5_ANCHORS))
 
     def raw(self, batch_size: int = 2, size: tuple[int, int] = (64, 96), seed: int = 0) -> tuple[Tensor, ...]:
         """Random logits for images of ``size``."""

@@ -124,7 +124,7 @@ class AnchorRatioAssigner(Assigner):
 
     def _fits(self, size_LN2: Tensor, anchor_LA2: Tensor) -> Tensor:
         """Whether box and anchor are of similar width and height, (L, A, N)."""
-        ratio = size_LN2[:, None] / anchor_LA2[:, :, None]
+        ratio = size_LN2.clamp(min=0)[:, None] / anchor_LA2[:, :, None]
         return torch.maximum(ratio, 1 / ratio).amax(-1) < self.ratio_threshold
 
     def _near(self, centre_LN2: Tensor, grid_L12: Tensor) -> Tensor:

@@ -236,8 +236,9 @@ def _boxes(logits: Tensor, anchors: Tensor, stride: int) -> Tensor:
 
 def _write_last(grid: Tensor, index: tuple[Tensor, ...], values: Tensor) -> None:
     """Writes values into a contiguous grid (B, A, H, W); where an index repeats the last counts, on any device."""
-    strides = grid.new_tensor(grid.stride(), dtype=torch.int64)
-    flat = (torch.stack(index, dim=1) * strides).sum(1)
+    flat = index[0]
+    for position, size in zip(index[1:], grid.shape[1:], strict=True):
+        flat = flat * size + position
     writer = torch.zeros(grid.numel(), dtype=torch.int64, device=grid.device)
     writer.scatter_reduce_(0, flat, torch.arange(len(flat), device=grid.device), "amax")
     grid.view(-1)[flat] = values[writer[flat]]
