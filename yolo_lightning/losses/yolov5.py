@@ -166,6 +166,7 @@ class YOLOv5Loss(nn.Module):
         box, objectness, classification = (torch.stack(term) for term in zip(*levels, strict=True))
         sums = {
             "box": box.sum(),
+            # A clone, because autobalance changes the buffer before the backward pass.
             "objectness": (objectness * self.level_balance.clone()).sum(),
             "classification": classification.sum(),
         }
