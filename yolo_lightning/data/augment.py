@@ -170,10 +170,10 @@ class YOLOv5Augmentation:
         height, width = picture.image.shape[:2]
         upside_down, mirrored = (generator.random(2) < (self.flipud, self.fliplr)).tolist()
         if upside_down:
-            picture.image = cv2.flip(picture.image, 0).astype(np.uint8, copy=False)
+            cv2.flip(picture.image, 0, dst=picture.image)
             picture.boxes[:, [1, 3]] = height - picture.boxes[:, [3, 1]]
         if mirrored:
-            picture.image = cv2.flip(picture.image, 1).astype(np.uint8, copy=False)
+            cv2.flip(picture.image, 1, dst=picture.image)
             picture.boxes[:, [0, 2]] = width - picture.boxes[:, [2, 0]]
 
 
