@@ -167,7 +167,7 @@ class DetectionMetrics(Metric):
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Gathers the states of all processes, also of those that saw no image."""
         # torchmetrics sends a flat float32 tensor for an empty state, whatever shape and type the others have:
-        # that hangs.
+        # that crashes or hangs.
         for name in _STATES:
             if isinstance(state := getattr(self, name), list) and not state:
                 setattr(self, name, [self._empty(name)])

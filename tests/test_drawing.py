@@ -1,0 +1,197 @@
+"""Drawings stay legible and inside the picture."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from yolo_lightning.drawing import class_colour, draw_detections, draw_grid
+
+NAMES = ("person", "bus", "tie")
+GREY = 127
+
+
+def grey(height, width):
+    return np.full((height, width, 3), GREY, dtype=np.uint8)
+
+
+def changed(picture):
+    """(H, W) pixels that were drawn on."""
+    return (picture != GREY).any(axis=-1)
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (1, 1), (1, 300), (300, 1), (80, 60), (480, 640)])
+@pytest.mark.parametrize("boxes", [[], [[0, 0, 1, 1]], [[-50, -50, 900, 900]], [[0, 0, 40, 30]] * 5])
+def test_any_size_gives_a_new_picture_of_that_size(shape, boxes):
+    image = grey(*shape)
+    picture = draw_detections(image, boxes, [0] * len(boxes), NAMES, [0.5] * len(boxes))
+    assert (picture.shape, picture.dtype) == (image.shape, np.uint8)
+    assert (image == GREY).all()
+    assert not np.shares_memory(picture, image)
+    if image.size:
+        assert changed(picture).any() == bool(boxes)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        (700, 10, 800, 20),
+        (-20, 10, 0, 20),
+        (10, 500, 20, 600),
+        (float("nan"), 0, 10, 10),
+        (0, 0, float("inf"), 10),
+    ],
+)
+def test_what_is_not_in_the_picture_is_not_drawn(box):
+    assert not changed(draw_detections(grey(480, 640), [box], [0], NAMES)).any()
+
+
+@pytest.mark.parametrize("box", [(20, 20, 20, 20), (30, 30, 25, 28), (639.9, 479.9, 641, 481)])
+def test_a_box_without_area_leaves_a_mark(box):
+    assert changed(draw_detections(grey(480, 640), [box], [0], NAMES, show_labels=False)).any()
+
+
+def test_lines_and_letters_grow_with_the_picture():
+    thickness, heights = [], []
+    for side in (100, 800, 4000):
+        box = [[side * 0.4, side * 0.4, side * 0.9, side * 0.9]]
+        lines = changed(draw_detections(grey(side, side), box, [0], NAMES, show_labels=False))
+        thickness.append(lines[int(side * 0.6), : int(side * 0.6)].sum())
+        tagged = changed(draw_detections(grey(side, side), box, [0], NAMES))
+        heights.append(tagged[: int(side * 0.39)].any(axis=1).sum())
+    assert thickness[0] >= 1
+    assert thickness == sorted(set(thickness))
+    assert heights[0] >= 6
+    assert heights == sorted(set(heights))
+
+
+@pytest.mark.parametrize("corner", list(itertools.product((0, 560), (0, 420))))
+def test_names_stay_inside_the_picture(corner):
+    left, top = corner
+    box, name = [[left, top, left + 80, top + 60]], ["a name wider than its box"]
+    with_name = changed(draw_detections(grey(480, 640), box, [0], name))
+    without = changed(draw_detections(grey(480, 640), box, [0], name, show_labels=False))
+    in_the_middle = changed(draw_detections(grey(480, 640), [[200, 200, 280, 260]], [0], name))
+    middle_without = changed(draw_detections(grey(480, 640), [[200, 200, 280, 260]], [0], name, show_labels=False))
+    tag, whole_tag = with_name & ~without, in_the_middle & ~middle_without
+    assert tag.any(axis=0).sum() >= whole_tag.any(axis=0).sum() - 2 * 8
+    assert tag.any(axis=0).sum() > 100
+
+
+def test_names_of_equal_boxes_do_not_hide_each_other():
+    box = [200, 200, 400, 300]
+    one = changed(draw_detections(grey(480, 640), [box], [0], NAMES, [0.9], colour=(255, 0, 0))).sum()
+    three = changed(draw_detections(grey(480, 640), [box] * 3, [0] * 3, NAMES, [0.9] * 3, colour=(255, 0, 0))).sum()
+    lines = changed(draw_detections(grey(480, 640), [box], [0], NAMES, show_labels=False)).sum()
+    assert three - lines > 2.5 * (one - lines)
+
+
+@pytest.mark.parametrize("background", [(255, 255, 0), (0, 0, 120), (128, 128, 128), (255, 0, 0), (0, 160, 0)])
+def test_letters_contrast_with_their_background(background):
+    picture = draw_detections(grey(480, 640), [[100, 100, 300, 300]], [0], NAMES, colour=background, font_size=40)
+    tag = picture[50:95, 104:200].reshape(-1, 3).astype(float)
+    assert contrast(background, tag[np.abs(tag - background).sum(axis=1).argmax()]) >= 4.5
+
+
+def contrast(a, b):
+    """WCAG contrast ratio."""
+    luminances = []
+    for colour in (a, b):
+        values = np.asarray(colour) / 255
+        linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+        luminances.append(float(linear @ [0.2126, 0.7152, 0.0722]))
+    return (max(luminances) + 0.05) / (min(luminances) + 0.05)
+
+
+@pytest.mark.parametrize("name", ["", "猫", "🐱", "naïve café", "собака", "قطة", "two\nlines", "x" * 500, "\x00"])
+def test_any_name_can_be_written(name):
+    picture = draw_detections(grey(480, 640), [[200, 200, 400, 300]], [0], [name])
+    lines = draw_detections(grey(480, 640), [[200, 200, 400, 300]], [0], [name], show_labels=False)
+    assert (changed(picture).sum() > changed(lines).sum()) == bool(name)
+
+
+def test_a_name_that_no_font_has_becomes_the_number_of_the_class():
+    unknown = draw_detections(grey(480, 640), [[200, 200, 400, 300]], [3], ["a", "b", "c", "\U0010fffe"])
+    number = draw_detections(grey(480, 640), [[200, 200, 400, 300]], [3], ["a", "b", "c", "3"])
+    missing = draw_detections(grey(480, 640), [[200, 200, 400, 300]], [3], ["a"])
+    np.testing.assert_array_equal(unknown, number)
+    np.testing.assert_array_equal(missing, number)
+
+
+def test_the_more_confident_box_lies_on_top():
+    boxes, options = [[100, 100, 300, 300]] * 2, {"show_labels": False, "line_width": 4}
+    for scores, top in (([0.9, 0.1], 0), ([0.1, 0.9], 1)):
+        picture = draw_detections(grey(480, 640), boxes, [0, 1], NAMES, scores, **options)
+        assert tuple(picture[200, 101]) == class_colour(top)
+
+
+def test_takes_tensors():
+    boxes, labels, scores = torch.tensor([[100.0, 100, 300, 300]]), torch.tensor([1]), torch.tensor([0.5])
+    expected = draw_detections(grey(480, 640), [[100, 100, 300, 300]], [1], NAMES, [0.5])
+    np.testing.assert_array_equal(draw_detections(grey(480, 640), boxes, labels, NAMES, scores), expected)
+
+
+def test_colours_are_distinct():
+    colours = np.array([class_colour(i) for i in range(1000)])
+    assert len(np.unique(colours, axis=0)) > 950
+    first = colours[:20].astype(int)
+    distances = np.abs(first[:, None] - first[None]).sum(axis=-1) + 1000 * np.eye(20)
+    assert distances.min() > 40
+
+
+@pytest.mark.parametrize(
+    ("image", "boxes", "labels", "message"),
+    [
+        (np.zeros((4, 4), np.uint8), [], [], "must be .H, W, 3. uint8 RGB"),
+        (np.zeros((4, 4, 3), np.float32), [], [], "float32"),
+        (grey(4, 4), [[0, 0, 1, 1]], [], r"must have one length, found \[1, 0\]"),
+    ],
+)
+def test_wrong_input(image, boxes, labels, message):
+    with pytest.raises(ValueError, match=message):
+        draw_detections(image, boxes, labels, NAMES)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "columns", "expected"),
+    [
+        ([(10, 20)], None, (10, 20)),
+        ([(10, 20)], 5, (10, 20)),
+        ([(10, 20)] * 4, None, (24, 44)),
+        ([(10, 20), (30, 5)], 1, (64, 20)),
+        ([(10, 20)] * 5, 3, (24, 68)),
+    ],
+)
+def test_grid_has_cells_of_the_largest_picture(shapes, columns, expected):
+    grid = draw_grid([np.zeros((*shape, 3), np.uint8) for shape in shapes], columns)
+    assert grid.shape == (*expected, 3)
+    assert (grid == 0).all(axis=-1).sum() == sum(height * width for height, width in shapes)
+
+
+def test_grid_shrinks_to_its_limit():
+    grid = draw_grid([grey(1000, 1000)] * 16, max_size=500)
+    assert max(grid.shape) <= 500 + 4  # each cell is rounded
+    assert max(grid.shape) > 480
+
+
+def test_grid_titles():
+    plain, titled = draw_grid([grey(200, 300)] * 2), draw_grid([grey(200, 300)] * 2, titles=["labels", "x" * 500])
+    assert titled.shape == plain.shape
+    assert (titled != plain).any(axis=(0, 2))[:304].any()
+    assert (titled != plain).any(axis=(0, 2))[304:].any()
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "message"),
+    [
+        ([], {}, "at least one picture"),
+        ([grey(4, 4)], {"columns": 0}, "one column"),
+        ([grey(4, 4)], {"titles": []}, "1 pictures but 0 titles"),
+    ],
+)
+def test_wrong_grid(images, options, message):
+    with pytest.raises(ValueError, match=message):
+        draw_grid(images, **options)
