@@ -42,7 +42,7 @@ def test_schedules_have_the_reference_values(schedule, expected):
     ("update", "decay"), [(1, 0.00049983), (100, 0.0487657), (2000, 0.63205735), (10000, 0.99316273), (50000, 0.9999)]
 )
 def test_average_decay(update, decay):
-    assert ema_decay(update) == pytest.approx(decay, rel=1e-6)
+    assert ema_decay(update) == pytest.approx(decay, rel=1e-5)
 
 
 def test_groups_of_yolov5_are_counted_as_published():
@@ -155,7 +155,7 @@ def test_trajectory_of_the_reference(golden: Path, shared: Path):
             images = arrays["images_small_uint8"][index].repeat(8, axis=-2).repeat(8, axis=-1)
             batch = _batch(images, arrays[f"targets_{index}"])
             terms = loss_function(detector(batch.images), batch)
-            total = sum(terms.values()) * len(batch)
+            total = torch.stack(list(terms.values())).sum() * len(batch)
             total.backward()
             norm, stepped = float("nan"), counter - last_step >= accumulate
             if stepped:
@@ -168,7 +168,8 @@ def test_trajectory_of_the_reference(golden: Path, shared: Path):
                         average[name].lerp_(value.detach(), 1 - ema_decay(update))
             rates = [group["lr"] for group in optimizer.param_groups]
             momentum = optimizer.param_groups[0]["momentum"]
-            log.append([counter, float(total), *map(float, terms.values()), stepped, accumulate, norm, *rates, momentum])
+            parts = [float(value.detach()) for value in terms.values()]
+            log.append([counter, float(total.detach()), *parts, stepped, accumulate, norm, *rates, momentum])
 
     ours, theirs = np.array(log, dtype=float), arrays["log"]
     column = facts["columns"].index

@@ -91,7 +91,7 @@ def test_smoothed_class_targets_are_what_the_criterion_sees(head, batch):
     assert {int(row.argmax()) for targets in seen for row in targets} == {0, 1, 2}
 
 
-def test_box_criterion_sees_pixels(head):
+def test_box_criterion_sees_cells(head):
     """A prediction of zero logits is the anchor, centred in its cell."""
     seen = []
 
@@ -104,8 +104,8 @@ def test_box_criterion_sees_pixels(head):
     loss = YOLOv5Loss(head, partial(AnchorRatioAssigner, 1.2), box=Term(Spy, 1.0))
     loss(raw, make_batch([[31.0, 29.0, 47.0, 59.0]]))
     ((predictions, targets),) = seen
-    assert predictions[0].tolist() == [4 - 8, 4 - 15, 4 + 8, 4 + 15]
-    assert targets[0].tolist() == [31 - 32, 29 - 40, 47 - 32, 59 - 40]
+    assert predictions[0].tolist() == [(4 - 8) / 8, (4 - 15) / 8, (4 + 8) / 8, (4 + 15) / 8]
+    assert targets[0].tolist() == [(31 - 32) / 8, (29 - 40) / 8, (47 - 32) / 8, (59 - 40) / 8]
 
 
 class TwicePerCell(Assigner):

@@ -67,7 +67,7 @@ class YOLOv5Loss(nn.Module):
     Args:
         head: Head of the detector; its anchors are read at every call, so they may change.
         assigner: Chooses the predictions that are to match a box.
-        box: Compares predicted with target boxes, (n, 4) xyxy pixels relative to their cell.
+        box: Compares predicted with target boxes, (n, 4) xyxy in cells of the level, relative to their cell's corner.
         objectness: Compares objectness logits with their targets, all of a level.
         classification: Compares class logits of positives with their targets, (n, C). Unused with one class.
         objectness_target: Kind of IoU of a positive's predicted box that is its objectness target, at least 0.
@@ -113,9 +113,9 @@ class YOLOv5Loss(nn.Module):
         self.label_smoothing = label_smoothing
         self.autobalance = autobalance
         self.image_size = image_size
-        balance = _level_balance(level_balance, len(head.strides))
+        self._fixed_balance = _level_balance(level_balance, len(head.strides))
         # A balance that is learned has to survive a resumed run.
-        self.register_buffer("level_balance", balance, persistent=autobalance)
+        self.register_buffer("level_balance", torch.tensor(self._fixed_balance), persistent=autobalance)
         self.register_load_state_dict_pre_hook(_optional_balance)  # type: ignore[no-untyped-call]
 
     @property
@@ -166,8 +166,7 @@ class YOLOv5Loss(nn.Module):
         box, objectness, classification = (torch.stack(term) for term in zip(*levels, strict=True))
         sums = {
             "box": box.sum(),
-            # A clone, because autobalance changes the buffer before the backward pass.
-            "objectness": (objectness * self.level_balance.clone()).sum(),
+            "objectness": self._balanced(objectness),
             "classification": classification.sum(),
         }
         if self.autobalance and self.training:
@@ -182,8 +181,9 @@ class YOLOv5Loss(nn.Module):
         cell_targets = torch.zeros_like(cells)
         box = classification = cells.new_zeros(())
         if len(assignment):
-            predictions = _boxes(positives[:, :4], anchors.to(positives.dtype)[assignment.anchor], stride)
-            targets = cxcywh_to_xyxy(assignment.boxes_cxcywh * stride)
+            # In cells rather than pixels: the eps in the IoU has the weight that it has in YOLOv5.
+            predictions = _boxes(positives[:, :4], anchors.to(positives.dtype)[assignment.anchor] / stride)
+            targets = cxcywh_to_xyxy(assignment.boxes_cxcywh)
             box = self.box(predictions, targets)
             if positives.shape[1] > 6:  # more than one class
                 class_targets = self._class_targets(positives[:, 5:], assignment.labels)
@@ -196,6 +196,14 @@ class YOLOv5Loss(nn.Module):
         """Smoothed one-hot targets, shaped as the class logits (P, C)."""
         targets = torch.full_like(logits, self.label_smoothing / 2)
         return targets.scatter_(1, labels[:, None], 1 - self.label_smoothing / 2)
+
+    def _balanced(self, objectness: Tensor) -> Tensor:
+        """Weighted sum over the levels (L,)."""
+        if self.autobalance:
+            # A clone, because the buffer changes before the backward pass.
+            return (objectness * self.level_balance.clone()).sum()
+        # Plain numbers, which are exact in whatever precision the loss has.
+        return torch.stack([term * weight for term, weight in zip(objectness, self._fixed_balance, strict=True)]).sum()
 
     def _rebalance(self, objectness: Tensor, middle: int) -> None:
         """Moves the balance towards equal losses of the levels, keeping the weight of the level ``middle`` at 1."""
@@ -212,12 +220,12 @@ class YOLOv5Loss(nn.Module):
             )
 
 
-def _level_balance(balance: Sequence[float] | None, num_levels: int) -> Tensor:
+def _level_balance(balance: Sequence[float] | None, num_levels: int) -> list[float]:
     if balance is None:
         balance = (4.0, 1.0, 0.4) if num_levels == 3 else (4.0, 1.0, 0.25, 0.06, 0.02)[:num_levels]
     if len(balance) != num_levels:
         raise ValueError(f"level_balance needs a weight for each of {num_levels} levels, has {len(balance)}")
-    return torch.tensor([float(weight) for weight in balance])
+    return [float(weight) for weight in balance]
 
 
 def _optional_balance(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: object) -> None:
@@ -229,10 +237,10 @@ def _optional_balance(module: nn.Module, state_dict: dict[str, Tensor], prefix: 
         state_dict.pop(key, None)
 
 
-def _boxes(logits: Tensor, anchors: Tensor, stride: int) -> Tensor:
-    """Predicted boxes (P, 4) xyxy in pixels from the cell's top left corner, of logits and anchors in pixels."""
+def _boxes(logits: Tensor, anchors: Tensor) -> Tensor:
+    """Predicted boxes (P, 4) xyxy from the cell's top left corner, in the unit of the anchors: cells."""
     centre, size = (2 * logits.sigmoid()).tensor_split(2, dim=-1)
-    return cxcywh_to_xyxy(torch.cat(((centre - 0.5) * stride, size.square() * anchors), dim=-1))
+    return cxcywh_to_xyxy(torch.cat((centre - 0.5, size.square() * anchors), dim=-1))
 
 
 def _write_last(grid: Tensor, index: tuple[Tensor, ...], values: Tensor) -> None:
