@@ -190,11 +190,13 @@ class DetectionMetrics(Metric):
         return row
 
     def _add_integers(self, name: str, values: Sequence[int]) -> None:
-        getattr(self, name).append(torch.tensor(list(values), dtype=torch.int64, device=self.device))
+        getattr(self, name).append(self._tensor(name, torch.tensor(list(values), dtype=torch.int64)))
 
     def _tensor(self, name: str, values: Any) -> Tensor:
         shape, _ = _STATES[name]
-        tensor = torch.as_tensor(values).detach().to(device=self.device, dtype=self._dtype_of(name))
+        # Towards a GPU a copy need not wait for it; from a GPU it must.
+        waits = self.device.type == "cpu"
+        tensor = torch.as_tensor(values).detach().to(self.device, self._dtype_of(name), non_blocking=not waits)
         return tensor.reshape(shape) if tensor.numel() == 0 else tensor
 
     def _dtype_of(self, name: str) -> torch.dtype:
