@@ -1,8 +1,8 @@
 """Reads pickles without running anything that they name.
 
 A pickle is a program that may name any function. This reader makes plain containers and knows four names (a
-dictionary, a set, a tensor, a parameter); every other name gives a :class:`Stub`, which holds what the pickle says about
-an object and does nothing.
+dictionary, a set, a tensor, a parameter); every other name gives a :class:`Stub`, which holds what the pickle says
+about an object and does nothing.
 """
 
 from __future__ import annotations
