@@ -127,7 +127,7 @@ def _decode_level(raw_BAHWK: Tensor, anchors_A2: Tensor, stride: int) -> tuple[T
     """Boxes (B, A·H·W, 4) and scores (B, A·H·W, C) of one level."""
     height, width = raw_BAHWK.shape[2:4]
     dtype = torch.promote_types(raw_BAHWK.dtype, torch.float32)
-    probability = raw_BAHWK.to(dtype).sigmoid()
+    probability = raw_BAHWK.to(dtype).contiguous().sigmoid()  # one copy here saves strided ones below
     rows = torch.arange(height, device=raw_BAHWK.device, dtype=dtype)
     columns = torch.arange(width, device=raw_BAHWK.device, dtype=dtype)
     cells = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
