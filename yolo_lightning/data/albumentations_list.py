@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,14 +44,15 @@ class AlbumentationsList:
             image: (H, W, 3) RGB.
             boxes: (n, 4) xyxy pixels inside the image.
             labels: (n,).
-            generator: One number is drawn from it, if there are transforms, to seed them.
+            generator: Where the transforms' random numbers come from.
 
         Raises:
             ValueError: If the list changes the size of the image.
         """
         if self._compose is None:
             return image, boxes, labels
-        self._compose.set_random_seed(int(generator.integers(2**32)))
+        # A seed for all, as the library sets it, would have them draw the same numbers and always act together.
+        self._compose.set_random_state(generator, random.Random(int(generator.integers(2**32))))  # noqa: S311
         arguments: dict[str, Any] = {"image": image}
         if self._moves_boxes:
             normalised, rows = _normalise(boxes, image.shape)
@@ -81,35 +84,39 @@ def _compose(transforms: Sequence[Mapping[str, Any]]) -> tuple[bool, Any]:
     return True, albumentations.Compose(built, bbox_params=parameters)
 
 
-def _build(entry: Mapping[str, Any], library: Any) -> Any:
+def _build(entry: Any, library: Any) -> Any:
     """The transform that an entry names."""
-    if not _is_entry(entry):
-        raise ValueError(
-            f"albumentations entry {entry!r} must be of the form {{class_path: Blur, init_args: {{p: 0.1}}}}"
-        )
-    name = entry["class_path"].removeprefix("albumentations.")
+    path, arguments = _parse(entry)
+    if path is None:
+        raise ValueError(f"albumentations entry {entry!r} has not the form {{class_path: Blur, init_args: {{p: 0.1}}}}")
+    name = path.removeprefix("albumentations.")
     kind = getattr(library, name, None)
     if not (isinstance(kind, type) and issubclass(kind, library.BasicTransform | library.BaseCompose)):
         raise ValueError(f"albumentations {library.__version__} has no transform {name!r}; see its list of transforms")
-    arguments = {key: _build_nested(value, library) for key, value in (entry.get("init_args") or {}).items()}
+    built = {key: _build_nested(value, library) for key, value in arguments.items()}
     try:
-        return kind(**arguments)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"albumentations transform {name} rejects {arguments}: {error}") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # a misspelt argument is only warned of
+            return kind(**built)
+    except (TypeError, ValueError, UserWarning) as error:
+        raise ValueError(f"albumentations transform {name} rejects {dict(arguments)}: {error}") from error
 
 
 def _build_nested(value: Any, library: Any) -> Any:
-    if isinstance(value, list) and value and all(_is_entry(item) for item in value):
-        return [_build(item, library) for item in value]
-    return value
+    """Transforms in place of the entries in a list; anything else as it is."""
+    if not isinstance(value, list):
+        return value
+    return [item if _parse(item)[0] is None else _build(item, library) for item in value]
 
 
-def _is_entry(value: Any) -> bool:
-    return (
-        isinstance(value, Mapping)
-        and isinstance(value.get("class_path"), str)
-        and value.keys() <= {"class_path", "init_args"}
-    )
+def _parse(entry: Any) -> tuple[str | None, Mapping[str, Any]]:
+    """Name and arguments of an entry; no name if it has another form."""
+    # A parser of config files may turn inner entries into name spaces, or into transforms already.
+    fields = entry if isinstance(entry, Mapping) else getattr(entry, "__dict__", {})
+    path, arguments = fields.get("class_path"), fields.get("init_args") or {}
+    if not isinstance(path, str) or not fields.keys() <= {"class_path", "init_args"}:
+        return None, {}
+    return path, arguments if isinstance(arguments, Mapping) else vars(arguments)
 
 
 def _normalise(boxes: Boxes, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:

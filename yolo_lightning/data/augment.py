@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolo_lightning.data.albumentations_list import AlbumentationsList
-from yolo_lightning.data.base import DetectionDataset
+from yolo_lightning.data.base import DetectionDataset, SampleTransform
 from yolo_lightning.data.color import scale_hsv
 from yolo_lightning.data.transforms import fitted_size
 from yolo_lightning.data.warp import RandomMatrix, draw, keep_boxes, new_canvas, random_matrix, transform_boxes
@@ -51,7 +51,7 @@ class _Tile:
     top: int
 
 
-class YOLOv5Augmentation:
+class YOLOv5Augmentation(SampleTransform):
     """Makes training samples with the distributions of YOLOv5; the defaults are its "scratch-low" recipe.
 
     A sample is, with probability ``mosaic``, four images around a random point of a canvas twice the size, else one
@@ -60,7 +60,7 @@ class YOLOv5Augmentation:
 
     Random numbers come from ``key.generator()`` in this order: mosaic or not; centre y and x, three further images,
     their order; eight for the matrix (see ``random_matrix``); mixup or not, and if so the other image, its mosaic, the
-    weight; hue, saturation and value; flip up-down and left-right; a seed for ``albumentations``.
+    weight; hue, saturation and value; flip up-down and left-right; then those of ``albumentations``.
 
     Args:
         hsv_h: Hue gain in 1 ± hsv_h.

@@ -210,8 +210,10 @@ def _paint(image: Image, shape: _Shape) -> None:
 
 
 def _fill(image: Image, points: Points, color: tuple[int, int, int]) -> None:
-    # A point of OpenCV is the centre of a pixel, half a pixel from its corner.
-    corners = np.round((points - 0.5) * 2**_SHIFT).astype(np.int32)
+    # OpenCV paints half a pixel beyond an outline; and a point of it is a pixel's centre, half a pixel from the corner.
+    low, high = points.min(0), points.max(0)
+    inset = (points - low) * (1 - 1 / np.maximum(high - low, 1)) + low + 0.5
+    corners = np.round((inset - 0.5) * 2**_SHIFT).astype(np.int32)
     cv2.fillPoly(image, [corners], color, cv2.LINE_AA, _SHIFT)
 
 

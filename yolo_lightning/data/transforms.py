@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from yolo_lightning.data.base import DetectionDataset
+from yolo_lightning.data.base import DetectionDataset, SampleTransform
 from yolo_lightning.types import ImageInfo, Sample, SampleKey
 
 __all__ = [
@@ -131,7 +131,7 @@ def fitted_size(size: Size, limit: Size) -> Size:
     return min(ceil(size[0] * ratio), limit[0]), min(ceil(size[1] * ratio), limit[1])
 
 
-class Letterbox:
+class Letterbox(SampleTransform):
     """The evaluation transform: an image at its nominal size in the middle of a grey canvas, as YOLOv5 validates.
 
     The image is scaled to fit ``image_size`` (by area when it shrinks, bilinearly when it grows) and put on the canvas
