@@ -243,7 +243,14 @@ class DetectionDataModule(LightningDataModule):
 
 
 class _EvaluationLoader(DataLoader[Sample | None]):
-    """Passes over batches of which no image could be read; evaluation does not need equal counts on all ranks."""
+    """Passes over batches of which no image could be read; evaluation does not need equal counts on all ranks.
+
+    Its length is at least 1, because Lightning skips the whole evaluation, hooks and all, on a rank whose loader has
+    length 0, and the others would wait for it when they combine their numbers. Yielding less than that is no problem.
+    """
+
+    def __len__(self) -> int:
+        return max(1, super().__len__())
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         return (batch for batch in super().__iter__() if batch is not None)

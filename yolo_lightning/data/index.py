@@ -209,7 +209,7 @@ def _cache_file(name: str, num_classes: int) -> Path:
 def _open(file: Path) -> LabelIndex | None:
     try:
         return LabelIndex(load_arrays(file), file)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError) as error:
         warnings.warn(f"the label cache {file} cannot be used ({error}); building it again", stacklevel=2)
