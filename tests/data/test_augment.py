@@ -298,6 +298,16 @@ def test_no_boxes_pass_through():
     assert keep_boxes(empty, empty, 1.0).shape == (0,)
 
 
+def test_affine_and_perspective_move_boxes_alike():
+    boxes = np.array([[10, 20, 30, 25], [0, 0, 0, 0], [60, 70, 90, 95]], np.float32)
+    matrix = np.array([[0.7, -0.4, 12], [0.3, 0.9, 5], [0, 0, 1]])
+    tilted = matrix.copy()
+    tilted[2, 0] = 1e-12
+    moved = transform_boxes(boxes, matrix, (80, 90))
+    np.testing.assert_allclose(moved, transform_boxes(boxes, tilted, (80, 90)), atol=1e-4)
+    np.testing.assert_allclose(moved[0], [0.7 * 10 - 0.4 * 25 + 12, 26, 0.7 * 30 - 0.4 * 20 + 12, 36.5], atol=1e-4)
+
+
 def test_a_box_behind_the_viewer_is_lost():
     matrix = np.array([[1, 0, 0], [0, 1, 0], [-0.1, 0, 1]], np.float64)
     boxes = np.array([[0, 0, 5, 5], [5, 0, 20, 5]], np.float32)

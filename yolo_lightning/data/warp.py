@@ -75,17 +75,31 @@ def transform_boxes(boxes: Boxes, matrix: Matrix, size: tuple[int, int]) -> Boxe
 
     A box that perspective takes behind the viewer becomes empty.
     """
+    is_affine = matrix[2, 0] == matrix[2, 1] == 0
+    moved = _move_affine(boxes, matrix) if is_affine else _move_perspective(boxes, matrix)
+    height, width = size
+    clipped: Boxes = moved.clip(0, (width, height, width, height)).astype(np.float32)
+    return clipped
+
+
+def _move_affine(boxes: Boxes, matrix: Matrix) -> npt.NDArray[np.float64]:
+    """Centres move as points do, half sides add up: a third of the time of moving corners."""
+    low, high = boxes[:, :2].astype(np.float64), boxes[:, 2:].astype(np.float64)
+    centre = (low + high) @ (matrix[:2, :2].T / 2) + matrix[:2, 2]
+    half = (high - low) @ (np.abs(matrix[:2, :2]).T / 2)
+    return np.concatenate([centre - half, centre + half], axis=1)
+
+
+def _move_perspective(boxes: Boxes, matrix: Matrix) -> npt.NDArray[np.float64]:
     corners = np.ones((len(boxes), 4, 3))
     corners[:, :, 0] = boxes[:, [0, 2, 2, 0]]
     corners[:, :, 1] = boxes[:, [1, 1, 3, 3]]
     moved = corners @ matrix.T
     depth = moved[:, :, 2:]
     points = moved[:, :, :2] / np.where(depth > 0, depth, np.inf)
-    moved_boxes = np.concatenate([points.min(1), points.max(1)], axis=1)
-    moved_boxes[(depth <= 0).any((1, 2))] = 0
-    height, width = size
-    clipped: Boxes = np.clip(moved_boxes, 0, (width, height, width, height)).astype(np.float32)
-    return clipped
+    around = np.concatenate([points.min(1), points.max(1)], axis=1)
+    around[(depth <= 0).any((1, 2))] = 0
+    return around
 
 
 def keep_boxes(before: Boxes, after: Boxes, gain: float) -> npt.NDArray[np.bool_]:
