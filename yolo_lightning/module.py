@@ -247,7 +247,7 @@ class DetectionModule(LightningModule):
         losses = self._mean_losses()
         self.metrics.reset()
         self._batch_losses.clear()
-        scalars = {name: float(value) for name, value in results.items() if _is_scalar(value)}
+        scalars = {name: value for name, value in results.items() if isinstance(value, float)}
         self.log_dict({f"{prefix}/{name}": value for name, value in {**losses, **scalars}.items()})
         self.results = results
 
@@ -276,10 +276,6 @@ class DetectionModule(LightningModule):
             "class_names": list(self.class_names),
             "detector": describe(self.detector),
         }
-
-
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, int | float) or (isinstance(value, Tensor) and value.ndim == 0)
 
 
 def _shorten(names: Sequence[str], most: int = 5) -> str:

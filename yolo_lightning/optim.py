@@ -167,7 +167,7 @@ class Warmup:
 
     def _interpolate(self, batch: int, batches_per_epoch: int, start: float, end: float) -> float:
         length = self.num_batches(batches_per_epoch)
-        return end if batch >= length else start + (end - start) * (batch / length)
+        return end if batch >= length else start + (end - start) / length * batch
 
 
 def ema_decay(update: int, decay: float = 0.9999, ramp: float = 2000.0) -> float:

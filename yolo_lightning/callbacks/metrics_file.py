@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from yolo_lightning.metrics import per_class_table
+from yolo_lightning.metrics import per_class_table, table_text
 
 __all__ = ["MetricsFile"]
 
@@ -55,7 +55,7 @@ class MetricsFile(Callback):
         self.best = state_dict["best"]
 
     def _report(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        rank_zero_info(per_class_table(pl_module.results, pl_module.class_names))
+        rank_zero_info(table_text(per_class_table(pl_module.results, pl_module.class_names)))
         self._write(trainer, {})
 
     def _write(self, trainer: Trainer, extra: dict[str, float]) -> None:

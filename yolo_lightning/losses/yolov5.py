@@ -137,7 +137,7 @@ class YOLOv5Loss(nn.Module):
         per_level = 3 / len(head.strides)
         return {
             "box": box * per_level,
-            "objectness": objectness * per_level * self.image_size[0] * self.image_size[1] / 640**2,
+            "objectness": objectness * (self.image_size[0] / 640) * (self.image_size[1] / 640) * per_level,
             "classification": classification * per_level * head.num_classes / 80,
         }
 
