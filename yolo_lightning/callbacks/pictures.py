@@ -139,11 +139,12 @@ def _write(
     path: Path, images: npt.NDArray[np.uint8], columns: list[list[Detections]], class_names: tuple[str, ...]
 ) -> None:
     """Draws labels, and predictions with their scores in a second column, and saves the picture."""
-    tiles = []
+    tiles, titles = [], []
     for position, image in enumerate(images):
         for column, found in enumerate(columns):
             drawn = found[position]
             scores = drawn.scores.numpy() if column > 0 else None
             tiles.append(draw_detections(image, drawn.boxes.numpy(), drawn.labels.numpy(), class_names, scores))
+            titles.append("predictions" if column > 0 else "labels")
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(draw_grid(tiles, columns=4)).save(path, quality=92)
+    Image.fromarray(draw_grid(tiles, columns=4, titles=titles if len(columns) > 1 else None)).save(path, quality=92)

@@ -16,6 +16,11 @@ TOOLS = {
 }
 """Plain typed functions that run as ``yolo-lightning NAME``; imported when they are called."""
 
+_ENVIRONMENT = {
+    "JSONARGPARSE_DEPRECATION_WARNINGS": "off",  # they are about LightningCLI, not about what the user wrote
+    "NO_ALBUMENTATIONS_UPDATE": "1",  # it would ask the network when it is imported
+}
+
 
 def main(args: Sequence[str] | None = None) -> int:
     """Runs ``yolo-lightning``.
@@ -28,6 +33,8 @@ def main(args: Sequence[str] | None = None) -> int:
         (``YOLO_LIGHTNING_TRACEBACK=1`` shows it).
     """
     arguments = list(sys.argv[1:] if args is None else args)
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     try:
         if arguments and arguments[0] in TOOLS:
             return _run_tool(*arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,17 @@ from yolo_lightning.models import check_description
 from yolo_lightning.module import DetectionModule
 
 __all__ = ["YOLOCLI", "run"]
+
+# What Lightning warns of although it is as it should be here.
+_EXPECTED_WARNINGS = (
+    r".*`isinstance\(treespec, LeafSpec\)` is deprecated",
+    r".*You have overridden `on_after_batch_transfer` in `LightningModule` but have passed in a `LightningDataModule`",
+    r".*is not supported by the model summary",
+    r".*is smaller than the logging interval",
+    r".*You're resuming from a checkpoint that ended before the epoch ended",
+    r".*Checkpoint directory .* exists and is not empty",
+    r".*does not have many workers which may be a bottleneck",
+)
 
 
 class YOLOCLI(LightningCLI):
@@ -105,6 +117,8 @@ def run(args: Sequence[str]) -> None:
     Raises:
         InputError: If something that the user gave is wrong.
     """
+    for message in _EXPECTED_WARNINGS:
+        warnings.filterwarnings("ignore", message)
     YOLOCLI(
         DetectionModule,
         DetectionDataModule,
