@@ -75,7 +75,7 @@ class BareLoop:
             with torch.autocast("cpu", torch.bfloat16, enabled=self.fast):
                 raw = self.detector(self.images)
             terms = self.loss(raw, self.batch)
-            torch.stack(list(terms.values())).sum().mul(len(self.batch)).backward()
+            torch.stack(list(terms.values())).sum().mul(len(self.batch)).backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
         return num_batches * len(self.batch) / (time.perf_counter() - begin)
 
@@ -127,7 +127,8 @@ def main() -> None:
     data = _data(args.data, 0)
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))
-    loops = {"float32": BareLoop(batch, len(data.class_names), False), "bf16": BareLoop(batch, len(data.class_names), True)}
+    num_classes = len(data.class_names)
+    loops = {"float32": BareLoop(batch, num_classes, False), "bf16": BareLoop(batch, num_classes, True)}
     for loop in loops.values():
         loop.images_per_second(2)
     rates: dict[str, list[float]] = {name: [] for name in loops}

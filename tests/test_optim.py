@@ -124,8 +124,8 @@ def _batch(images: np.ndarray, targets: np.ndarray) -> Batch:
 def test_trajectory_of_the_reference(golden: Path, shared: Path):
     """150 iterations in float64: loss, accumulation, clipping, schedule, optimizer and average together.
 
-    Two habits of the reference are reproduced here and nowhere else: gradients are zeroed at each epoch's start, and the
-    learning rate lags one epoch behind after the warm-up.
+    Two habits of the reference are reproduced here and nowhere else: gradients are zeroed at each epoch's start, and
+    the learning rate lags one epoch behind after the warm-up.
     """
     facts, arrays = json.loads((golden / "trajectory.json").read_text()), np.load(golden / "trajectory.npz")
     batches_per_epoch, num_epochs = facts["batches_per_epoch"], facts["epochs"]
@@ -186,5 +186,5 @@ def test_trajectory_of_the_reference(golden: Path, shared: Path):
     )
     final = official_state_dict(detector)
     assert update == arrays["ema_updates"]
-    np.testing.assert_allclose([float(final[name].norm()) for name in facts["key_order"]], arrays["final_norms"], rtol=1e-3)
-    np.testing.assert_allclose([float(average[name].norm()) for name in facts["key_order"]], arrays["ema_norms"], rtol=1e-3)
+    for state, norms in ((final, arrays["final_norms"]), (average, arrays["ema_norms"])):
+        np.testing.assert_allclose([float(state[name].norm()) for name in facts["key_order"]], norms, rtol=1e-3)

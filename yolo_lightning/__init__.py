@@ -26,7 +26,7 @@ _PUBLIC = {
     "yolov5": "models",
 }
 
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+__all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:

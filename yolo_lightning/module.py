@@ -120,8 +120,11 @@ class DetectionModule(LightningModule):
                 "with `fit --model.weights <checkpoint>`"
             )
         if names != self.class_names:
-            different = [f"{i}: {a!r} ≠ {b!r}" for i, (a, b) in enumerate(zip(self.class_names, names, strict=True)) if a != b]
-            rank_zero_warn(f"class names of network and data differ ({', '.join(different[:5])}…); labels count by number")
+            pairs = zip(self.class_names, names, strict=True)
+            different = [f"{own!r} is {other!r}" for own, other in pairs if own != other]
+            rank_zero_warn(
+                f"names of network and data differ: {', '.join(different[:5])} in the data; labels count by number"
+            )
 
     def configure_optimizers(self) -> Optimizer:
         """Makes the optimizer; its weight decay is scaled to the images that a step sees."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -59,10 +59,11 @@ class ImageInfo:
     padding: tuple[float, float] = (0.0, 0.0)
 
 
-class SampleKey(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SampleKey:
     """All that a sample may depend on besides the data set: a sample is a pure function of this key.
 
-    Attributes:
+    Args:
         index: Position in the data set.
         canvas: Size (height, width) of the image to make, in pixels.
         epoch: Training epoch; 0 in evaluation.

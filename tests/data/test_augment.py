@@ -1,6 +1,7 @@
 """Training samples: where boxes and pixels go, what is kept, and that a key is all they depend on."""
 
 import random
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -96,7 +97,7 @@ def test_a_sample_is_a_function_of_its_key():
         np.testing.assert_array_equal(again.image, first.image)
         np.testing.assert_array_equal(again.boxes, first.boxes)
         np.testing.assert_array_equal(again.labels, first.labels)
-    for other in (key._replace(epoch=4), key._replace(seed=8), key._replace(index=3)):
+    for other in (replace(key, epoch=4), replace(key, seed=8), replace(key, index=3)):
         assert (transform(dataset, other).image != first.image).any()
 
 

@@ -17,8 +17,9 @@ __all__ = ["EMA"]
 class EMA(WeightAveraging):
     """Validates, saves and ends with an exponential moving average of the weights.
 
-    After every optimizer step u: ``average ← d · average + (1 − d) · weights`` with ``d = decay · (1 − exp(−u / ramp))``,
-    for parameters and floating-point buffers. Checkpoints hold the average as ``state_dict``.
+    After every optimizer step u: ``average ← d · average + (1 − d) · weights``, where
+    ``d = decay · (1 − exp(−u / ramp))``, for parameters and floating-point buffers.
+    Checkpoints hold the average as ``state_dict``.
 
     Args:
         decay: Decay after many updates; 0 makes the average follow the weights.

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from yolo_lightning.metrics import per_class_table, table_text
@@ -30,16 +30,16 @@ class MetricsFile(Callback):
         self.best = -math.inf
         self._last: dict[str, float] = {}
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Keeps the figures of a standalone validation."""
         if not trainer.sanity_checking and trainer.state.fn == "validate":
             self._report(trainer, pl_module)
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Keeps the figures of a test."""
         self._report(trainer, pl_module)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Keeps the figures of the epoch if it is the best so far."""
         fitness = trainer.callback_metrics.get(self.monitor)
         if fitness is not None and float(fitness) > self.best:
@@ -54,13 +54,13 @@ class MetricsFile(Callback):
         """Goes on from the best figure of a resumed run."""
         self.best = state_dict["best"]
 
-    def _report(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _report(self, trainer: Trainer, pl_module: Any) -> None:
         rank_zero_info(table_text(per_class_table(pl_module.results, pl_module.class_names)))
         self._write(trainer, {})
 
     def _write(self, trainer: Trainer, extra: dict[str, float]) -> None:
         directory = trainer.log_dir  # a broadcast: every process asks
-        if directory is None or not trainer.is_global_zero or trainer.fast_dev_run:
+        if directory is None or not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
             return
         figures = {**extra, **{name: float(value) for name, value in sorted(trainer.callback_metrics.items())}}
         try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from PIL import Image
 from torch import Tensor
@@ -49,53 +49,51 @@ class Pictures(Callback):
         self._worker: ThreadPoolExecutor | None = None
         self._failed = False
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Finds the run directory."""
         directory = trainer.log_dir  # a broadcast: every process asks
-        if directory is not None and trainer.is_global_zero and not trainer.fast_dev_run:
+        if directory is not None and trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
             self._directory = Path(directory) / "images"
             self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pictures")
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Saves one of the first training batches."""
         if trainer.current_epoch == 0 and batch_idx < self.num_train_batches:
             labels = _labels_of(batch, self.max_images)
             self._save(f"train_batch{batch_idx}.jpg", self._images(batch), [labels], pl_module.class_names)
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, *_: Any
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int, *_: Any
     ) -> None:
         """Keeps the first batch."""
         if batch_idx == 0 and not trainer.sanity_checking and self._worker is not None:
             self._shown = batch, outputs["detections"]
 
     def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, *_: Any
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int, *_: Any
     ) -> None:
         """Keeps the first batch."""
         self.on_validation_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Saves the batch if this is the best epoch so far, or a standalone validation."""
         fitness = float(trainer.callback_metrics.get(self.monitor, 0.0))
         if trainer.state.fn != "fit" or fitness > self._best:
             self._best = fitness
             self._save_evaluation("val", pl_module)
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Saves the batch."""
         self._save_evaluation("test", pl_module)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Waits for the last picture."""
         if self._worker is not None:
             self._worker.shutdown(wait=True)
             self._worker = None
         self._shown = None
 
-    def _save_evaluation(self, prefix: str, pl_module: LightningModule) -> None:
+    def _save_evaluation(self, prefix: str, pl_module: Any) -> None:
         if self._shown is None:
             return
         batch, detections = self._shown

@@ -47,7 +47,9 @@ class DetectionProgressBar(TQDMProgressBar):
         self._last = {"instances": str(len(batch.labels)), "size": f"{height}x{width}"}
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, int | str | float | dict[str, float]]:
+    def get_metrics(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
         """What stands behind the bar."""
         shown: dict[str, int | str | float | dict[str, float]] = {}
         if self._sum is not None:

@@ -26,7 +26,7 @@ def reserve_run_directory(root: Path, name: str) -> Path:
     """
     if not name or Path(name).name != name:
         raise InputError(f"run name {name!r} must be a plain directory name; use --runs for the directory above it")
-    if rank_zero_only.rank != 0:
+    if getattr(rank_zero_only, "rank", 0) != 0:
         return Path(os.environ.get(_INHERITED, root / name))
     try:
         root.mkdir(parents=True, exist_ok=True)

@@ -72,6 +72,7 @@ class YOLOCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses; then checks the checkpoint, from which LightningCLI is about to read the network."""
+        assert isinstance(args, list)  # as `run` hands them over; Lightning's own method warns of that
         self.config = parser.parse_args(args)
         given = self.config[self.config.subcommand]
         if given.ckpt_path is not None and given.ckpt_path not in {"last", "best", "hpc", "registry"}:
@@ -102,9 +103,10 @@ class YOLOCLI(LightningCLI):
             defaults["logger"] = _loggers(config.logger, directory)
             if config.default_root_dir is None:
                 defaults["default_root_dir"] = directory
-        defaults["callbacks"] = [*_as_list(config.callbacks), MetricsFile()]
-        if config.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in _as_list(config.callbacks)):
-            defaults["callbacks"].append(DetectionProgressBar())
+        callbacks = [*_as_list(config.callbacks), MetricsFile()]
+        if config.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
+            callbacks.append(DetectionProgressBar())
+        defaults["callbacks"] = callbacks
         return super().instantiate_trainer(**defaults, **kwargs)
 
 
@@ -146,7 +148,7 @@ def _loggers(configured: Any, directory: Path) -> list[Logger] | bool:
 def _build_data(config: Namespace) -> Any:
     parser = LightningArgumentParser()
     parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
-    return parser.instantiate_classes(Namespace(data=config.clone())).data
+    return parser.instantiate_classes(Namespace(data=config.clone())).data  # type: ignore[no-untyped-call]
 
 
 def _check_checkpoint(path: Path) -> None:
@@ -172,10 +174,11 @@ def _on_cpu(accelerator: Any) -> bool:
 
 
 def _check_devices(accelerator: Any, devices: Any) -> None:
-    if _on_cpu(accelerator) and (isinstance(devices, list) or devices in (0, "0") or (isinstance(devices, str) and "," in devices)):
+    by_index = isinstance(devices, list) or str(devices) == "0" or "," in str(devices)
+    if by_index and _on_cpu(accelerator):
         raise InputError(
-            f"--trainer.devices {devices} names devices by index, but this run is on the CPU, where it is the number of "
-            "processes: use `--trainer.devices 2` for two processes. On a GPU, `0,` or `[0]` is the first one alone."
+            f"--trainer.devices {devices} names devices by index, but this run is on the CPU, where it is the "
+            "number of processes: use `--trainer.devices 2` for two processes. On a GPU, `0,` or `[0]` is the first one alone."
         )
 
 
@@ -187,5 +190,3 @@ def _default_precision(accelerator: Any) -> str:
         precision = "bf16-mixed" if native else "16-mixed"
     rank_zero_info(f"Precision: {precision} (choose another with --trainer.precision)")
     return precision
-
-
