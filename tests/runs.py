@@ -50,9 +50,11 @@ def tiny_config(data: Path | None, **trainer: Any) -> dict[str, Any]:
         "model": {
             "init_args": {
                 "detector": {"init_args": {"backbone": backbone, "neck": neck}},
-                "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.004}},
+                "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.01}},
                 "warmup": {"epochs": 0.0},
                 "nominal_batch_size": 8,
+                # so low that a few epochs give figures other than zero
+                "postprocess": {"init_args": {"confidence_threshold": 1e-5}},
             }
         },
         "data": {
@@ -61,9 +63,10 @@ def tiny_config(data: Path | None, **trainer: Any) -> dict[str, Any]:
                 "image_size": IMAGE_SIZE,
                 "batch_size": 4,
                 "num_workers": 0,
+                "train_transform": {"init_args": {"mosaic": 0.5}},
             }
         },
-        "ema": {"ramp": 5.0},
+        "ema": {"decay": 0.5, "ramp": 1.0},
         "trainer": {"accelerator": "cpu", "enable_model_summary": False, "enable_progress_bar": False, **trainer},
     }
 

@@ -59,7 +59,7 @@ class ImageInfo:
     padding: tuple[float, float] = (0.0, 0.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class SampleKey:
     """All that a sample may depend on besides the data set: a sample is a pure function of this key.
 

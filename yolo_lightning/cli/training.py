@@ -178,7 +178,7 @@ def _check_devices(accelerator: Any, devices: Any) -> None:
     if by_index and _on_cpu(accelerator):
         raise InputError(
             f"--trainer.devices {devices} names devices by index, but this run is on the CPU, where it is the "
-            "number of processes: use `--trainer.devices 2` for two processes. On a GPU, `0,` or `[0]` is the first one alone."
+            "number of processes: use `--trainer.devices 2` for two. On a GPU, `0,` or `[0]` is the first one alone."
         )
 
 
