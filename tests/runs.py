@@ -91,7 +91,13 @@ def environment(**variables: str) -> dict[str, str]:
 def run(*arguments: object, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Runs the command line to its end."""
     return subprocess.run(
-        command(*arguments), cwd=cwd, env=environment(**variables), capture_output=True, text=True, timeout=600, check=False
+        command(*arguments),
+        cwd=cwd,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
     )
 
 

@@ -82,9 +82,7 @@ def test_detections(detector: Detector, shared: Path, golden: Path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("image_size", [640, 320])
-def test_validation(
-    image_size: int, shared: Path, golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_validation(image_size: int, shared: Path, golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     status = main(
         [
@@ -105,7 +103,9 @@ def test_validation(
     assert measured["val/yolov5_map"] == pytest.approx(expected["map50_95"], abs=2e-3)
     assert measured["val/precision"] == pytest.approx(expected["precision"], abs=5e-3)
     assert measured["val/recall"] == pytest.approx(expected["recall"], abs=5e-3)
-    assert measured["val/fitness"] == pytest.approx(0.1 * measured["val/yolov5_map_50"] + 0.9 * measured["val/yolov5_map"])
+    assert measured["val/fitness"] == pytest.approx(
+        0.1 * measured["val/yolov5_map_50"] + 0.9 * measured["val/yolov5_map"]
+    )
 
 
 def test_validation_of_one_class(detector: Detector, shared: Path, golden: Path):

@@ -37,6 +37,13 @@ class EMA(WeightAveraging):
         self._update = 0
         self._swapped = False
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Makes the average for fit; an evaluation that follows takes the module's weights as they are then."""
+        super().setup(trainer, pl_module, stage)
+        self._latest_update_step = trainer.global_step
+        if stage != "fit":
+            self._average_model = None
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Moves the average, a copy of the weights made on the CPU, beside them."""
         self._averaged.to(pl_module.device)
@@ -90,6 +97,8 @@ class EMA(WeightAveraging):
         if not averages[0].is_floating_point():
             torch._foreach_copy_(averages, weights)
             return
+        # Weights kept in half precision (bf16-true) have an average in float32.
+        weights = [weight.to(average.dtype) for weight, average in zip(weights, averages, strict=True)]
         # lerp keeps a frozen tensor, which equals its average, bit by bit.
         torch._foreach_lerp_(averages, weights, 1 - ema_decay(self._update, self.decay, self.ramp))
 
