@@ -1,0 +1,70 @@
+"""Tables and lines of text as tools print them, safe for names that come from files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from yolo_lightning.tools.splits import Split
+
+__all__ = ["class_table", "print_line", "print_table", "printable", "split_table"]
+
+
+def printable(text: str) -> str:
+    """The text with what is no printable character, such as the control codes of a terminal, as escapes."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def print_line(text: str) -> None:
+    """Prints text as it is, however long its lines."""
+    _print(Text("\n".join(printable(line) for line in text.split("\n"))), soft_wrap=True)
+
+
+def print_table(table: Table) -> None:
+    """Prints a table, at most as wide as the terminal."""
+    _print(table)
+
+
+def split_table(splits: Sequence[Split]) -> Table:
+    """Images and boxes of each split; background images have no box."""
+    table = _table("split", "images", "left out", "background", "boxes")
+    for split in splits:
+        index = split.index
+        background = index.num_missing + index.num_empty
+        _add_row(table, split.name, [len(index), len(split.images) - len(index), background, index.num_boxes])
+    return table
+
+
+def class_table(splits: Sequence[Split], class_names: Sequence[str]) -> Table:
+    """Boxes of each class, a column for each split."""
+    counts = [np.bincount(split.index.all_labels(), minlength=len(class_names)) for split in splits]
+    table = _table("class", *(f"boxes in {split.name}" for split in splits))
+    for label, name in enumerate(class_names):
+        _add_row(table, name, [int(count[label]) for count in counts])
+    return table
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column(first, no_wrap=True, overflow="ellipsis", max_width=40)
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _add_row(table: Table, name: str, counts: Sequence[int]) -> None:
+    table.add_row(Text(printable(name)), *(str(count) for count in counts))
+
+
+def _print(content: Text | Table, soft_wrap: bool = False) -> None:
+    console = Console(highlight=False)
+    with console.capture() as capture:
+        console.print(content, soft_wrap=soft_wrap)
+    # A terminal that does not know a character shows its escape.
+    sys.stdout.write(capture.get().encode(console.encoding, "backslashreplace").decode(console.encoding))
