@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.optim import SGD, Optimizer
 
+from yolo_lightning.errors import InputError
 from yolo_lightning.losses import YOLOv5Loss
 from yolo_lightning.metrics import DetectionMetrics
 from yolo_lightning.models import Detector, Head, describe, load_weights
@@ -103,7 +104,7 @@ class DetectionModule(LightningModule):
         """Checks the data against the network and tells the loss the image size.
 
         Raises:
-            ValueError: If the data has another number of classes than the network.
+            InputError: If the data has another number of classes than the network, or sides that do not suit it.
         """
         data = getattr(self.trainer, "datamodule", None)
         names = getattr(data, "class_names", None)
@@ -111,10 +112,16 @@ class DetectionModule(LightningModule):
             self._check_class_names(tuple(names))
         if (image_size := getattr(data, "image_size", None)) is not None:
             self.loss.image_size = image_size
+        stride = getattr(data, "stride", None)
+        if stride is not None and stride % self.detector.strides[-1]:
+            raise InputError(
+                f"the network needs images whose sides are multiples of {self.detector.strides[-1]}, but data.stride is "
+                f"{stride}: use --data.stride {self.detector.strides[-1]}"
+            )
 
     def _check_class_names(self, names: tuple[str, ...]) -> None:
         if len(names) != len(self.class_names):
-            raise ValueError(
+            raise InputError(
                 f"the network has {len(self.class_names)} classes {_shorten(self.class_names)} but the data has "
                 f"{len(names)} {_shorten(names)}; use the data the network was trained on, or train on this data "
                 "with `fit --model.weights <checkpoint>`"
@@ -147,7 +154,7 @@ class DetectionModule(LightningModule):
     def on_train_start(self) -> None:
         """Refuses a run without an end, for which the schedule is not defined."""
         if not self.trainer.max_epochs or self.trainer.max_epochs < 1:
-            raise ValueError("trainer.max_epochs must be positive: the learning-rate schedule spans it")
+            raise InputError("trainer.max_epochs must be positive: the learning-rate schedule spans it")
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Sets rate, momentum and whether this batch ends in an optimizer step, from the batch counter."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Progress
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from yolo_lightning.callbacks import EMA, DetectionProgressBar, MetricsFile, Pictures
 from yolo_lightning.cli.logger import RunCSVLogger
@@ -75,7 +77,7 @@ class YOLOCLI(LightningCLI):
         assert isinstance(args, list)  # as `run` hands them over; Lightning's own method warns of that
         self.config = parser.parse_args(args)
         given = self.config[self.config.subcommand]
-        if given.ckpt_path is not None and given.ckpt_path not in {"last", "best", "hpc", "registry"}:
+        if given.ckpt_path is not None and given.ckpt_path not in {"hpc", "registry"}:
             _check_checkpoint(Path(given.ckpt_path))
 
     def before_instantiate_classes(self) -> None:
@@ -87,7 +89,13 @@ class YOLOCLI(LightningCLI):
             if "weights" in model:
                 model.weights = None
         if model.get("class_names", ()) is None:
-            model.class_names = list(_build_data(given.data).class_names)
+            with _input_errors():
+                model.class_names = list(_build_data(given.data).class_names)
+
+    def instantiate_classes(self) -> None:
+        """Makes model, data and Trainer; what a constructor refuses is an error in what the user gave."""
+        with _input_errors():
+            super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Makes the Trainer with run directory, loggers and precision, none of which changes the saved config."""
@@ -121,18 +129,33 @@ def run(args: Sequence[str]) -> None:
     """
     for message in _EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message)
-    YOLOCLI(
-        DetectionModule,
-        DetectionDataModule,
-        args=list(args),
-        seed_everything_default=0,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        auto_configure_optimizers=False,
-        load_from_checkpoint_support=False,
-        parser_kwargs={"prog": "yolo-lightning"},
-        trainer_defaults={"max_epochs": 100, "gradient_clip_val": 10.0, "use_distributed_sampler": False},
-    )
+    try:
+        YOLOCLI(
+            DetectionModule,
+            DetectionDataModule,
+            args=list(args),
+            seed_everything_default=0,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            parser_kwargs={"prog": "yolo-lightning"},
+            trainer_defaults={"max_epochs": 100, "gradient_clip_val": 10.0, "use_distributed_sampler": False},
+        )
+    except MisconfigurationException as error:
+        raise InputError(str(error)) from error
+
+
+@contextmanager
+def _input_errors() -> Iterator[None]:
+    """Raises the error of a constructor alone; jsonargparse buries it under a dump of the whole configuration."""
+    try:
+        yield
+    except ValueError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__
+        raise InputError(str(cause)) from error
 
 
 def _as_list(value: Any) -> list[Any]:
