@@ -17,7 +17,9 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from yolo_lightning import __version__
 from yolo_lightning.callbacks import EMA, DetectionProgressBar, MetricsFile, Pictures
+from yolo_lightning.cli import TOOLS
 from yolo_lightning.cli.logger import RunCSVLogger
 from yolo_lightning.cli.run_directory import reserve_run_directory
 from yolo_lightning.data import DetectionDataModule
@@ -117,6 +119,13 @@ class YOLOCLI(LightningCLI):
         defaults["callbacks"] = callbacks
         return super().instantiate_trainer(**defaults, **kwargs)
 
+    def after_fit(self) -> None:
+        """Says where the best checkpoint is."""
+        checkpoint = self.trainer.checkpoint_callback
+        if isinstance(checkpoint, ModelCheckpoint) and checkpoint.best_model_path:
+            best = float(checkpoint.best_model_score) if checkpoint.best_model_score is not None else float("nan")
+            rank_zero_info(f"Best checkpoint: {checkpoint.best_model_path} ({checkpoint.monitor} {best:.4f})")
+
 
 def run(args: Sequence[str]) -> None:
     """Runs ``fit``, ``validate`` or ``test``.
@@ -139,7 +148,12 @@ def run(args: Sequence[str]) -> None:
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
-            parser_kwargs={"prog": "yolo-lightning"},
+            parser_kwargs={
+            "prog": "yolo-lightning",
+            "description": "YOLOv5 on PyTorch Lightning. Commands without a Trainer, each with its own --help: "
+            + ", ".join(TOOLS),
+            "version": __version__,
+        },
             trainer_defaults={"max_epochs": 100, "gradient_clip_val": 10.0, "use_distributed_sampler": False},
         )
     except MisconfigurationException as error:
