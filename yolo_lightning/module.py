@@ -112,11 +112,11 @@ class DetectionModule(LightningModule):
             self._check_class_names(tuple(names))
         if (image_size := getattr(data, "image_size", None)) is not None:
             self.loss.image_size = image_size
-        stride = getattr(data, "stride", None)
-        if stride is not None and stride % self.detector.strides[-1]:
+        coarsest, stride = self.detector.strides[-1], getattr(data, "stride", None)
+        if stride is not None and stride % coarsest:
             raise InputError(
-                f"the network needs images whose sides are multiples of {self.detector.strides[-1]}, but data.stride is "
-                f"{stride}: use --data.stride {self.detector.strides[-1]}"
+                f"the network needs images whose sides are multiples of {coarsest}, but data.stride is {stride}: "
+                f"use --data.stride {coarsest}"
             )
 
     def _check_class_names(self, names: tuple[str, ...]) -> None:

@@ -37,6 +37,7 @@ _EXPECTED_WARNINGS = (
     r".*is smaller than the logging interval",
     r".*You're resuming from a checkpoint that ended before the epoch ended",
     r".*Checkpoint directory .* exists and is not empty",
+    r".*The dirpath has changed from",
     r".*does not have many workers which may be a bottleneck",
 )
 
@@ -113,10 +114,11 @@ class YOLOCLI(LightningCLI):
             defaults["logger"] = _loggers(config.logger, directory)
             if config.default_root_dir is None:
                 defaults["default_root_dir"] = directory
-        callbacks = [*_as_list(config.callbacks), MetricsFile()]
+        callbacks = _as_list(config.callbacks)
         if config.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(DetectionProgressBar())
-        defaults["callbacks"] = callbacks
+        # After the bar, which is finished then, and does not run into the table.
+        defaults["callbacks"] = [*callbacks, MetricsFile()]
         return super().instantiate_trainer(**defaults, **kwargs)
 
     def after_fit(self) -> None:
