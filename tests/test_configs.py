@@ -209,8 +209,10 @@ def test_debug_profiler(fit):
 
 
 @pytest.mark.slow
-def test_debug_overfit_learns_by_heart(fit):
-    fit("model/yolov5n.yaml", "debug/overfit.yaml")
+def test_debug_overfit_learns_by_heart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = [f"--config={CONFIGS / name}" for name in ("model/yolov5n.yaml", "debug/overfit.yaml")]
+    assert main(["fit", *files, "--trainer.accelerator=cpu", "--data.num_workers=0"]) == 0
     with Path("runs/fit/metrics.csv").open(newline="") as file:
         losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
     assert len(losses) == 200
