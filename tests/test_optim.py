@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,14 @@ class TestWarmup:
         optimizer = Adam(parameter_groups(nn.Linear(2, 2)), lr=0.1)
         Warmup().apply(optimizer, 0, 10, factor=1.0)
         assert all(group["betas"] == (0.9, 0.999) for group in optimizer.param_groups)
+
+    @pytest.mark.parametrize(("optimizer", "expected"), [(partial(SGD, momentum=0.9), 0.1), (Adam, 0.0)])
+    def test_biases_begin_fast_only_where_steps_shrink_with_the_gradient(self, optimizer, expected):
+        made = optimizer(parameter_groups(nn.Linear(2, 2)), lr=0.01)
+        Warmup().apply(made, 0, 10, factor=1.0)
+        assert {group["name"]: group["lr"] for group in made.param_groups} == {"bias": expected, "weight": 0.0}
+        Warmup(bias_lr=0.05).apply(made, 0, 10, factor=1.0)
+        assert made.param_groups[0]["lr"] == 0.05
 
     def test_targets_survive_a_resumed_optimizer(self):
         first = SGD(parameter_groups(nn.Linear(2, 2)), lr=0.1, momentum=0.9)

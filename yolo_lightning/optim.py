@@ -129,13 +129,14 @@ class Warmup:
     Args:
         epochs: Length in epochs, fractions allowed; 0 for none.
         min_batches: The warm-up takes at least this many batches, unless ``epochs`` is 0.
-        bias_lr: Rate at which the biases begin; all other parameters begin at 0.
+        bias_lr: Rate at which the biases begin; all other parameters begin at 0. None means 0.1 for optimizers with
+            momentum, such as SGD, and 0 for others, such as Adam, whose steps do not shrink with the gradient.
         momentum: Momentum at the beginning, for optimizers that have one.
     """
 
     epochs: float = 3.0
     min_batches: int = 100
-    bias_lr: float = 0.1
+    bias_lr: float | None = None
     momentum: float = 0.8
 
     def num_batches(self, batches_per_epoch: int) -> int:
@@ -157,9 +158,10 @@ class Warmup:
             factor: The schedule's factor of the epoch.
         """
         momentum = momentum_key(optimizer)
+        bias_lr = self.bias_lr if self.bias_lr is not None else 0.1 if momentum else 0.0
         for group in optimizer.param_groups:
             target = group.setdefault("initial_lr", group["lr"]) * factor
-            start = self.bias_lr if group.get("name") == "bias" else 0.0
+            start = bias_lr if group.get("name") == "bias" else 0.0
             group["lr"] = self._interpolate(batch, batches_per_epoch, start, target)
             if momentum:
                 final = group.setdefault("initial_momentum", group[momentum])
