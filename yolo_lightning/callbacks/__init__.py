@@ -1,8 +1,9 @@
 """Callbacks of a run."""
 
+from yolo_lightning.callbacks.checkpoint import RunCheckpoint
 from yolo_lightning.callbacks.ema import EMA
 from yolo_lightning.callbacks.metrics_file import MetricsFile
 from yolo_lightning.callbacks.pictures import Pictures
 from yolo_lightning.callbacks.progress import DetectionProgressBar
 
-__all__ = ["EMA", "DetectionProgressBar", "MetricsFile", "Pictures"]
+__all__ = ["EMA", "DetectionProgressBar", "MetricsFile", "Pictures", "RunCheckpoint"]

@@ -77,6 +77,8 @@ class Pictures(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Saves the batch if this is the best epoch so far, or a standalone validation."""
+        if trainer.sanity_checking:
+            return
         fitness = float(trainer.callback_metrics.get(self.monitor, 0.0))
         if trainer.state.fn != "fit" or fitness > self._best:
             self._best = fitness

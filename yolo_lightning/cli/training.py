@@ -10,15 +10,15 @@ from typing import Any
 
 import torch
 from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from yolo_lightning import __version__
-from yolo_lightning.callbacks import EMA, DetectionProgressBar, MetricsFile, Pictures
+from yolo_lightning.callbacks import EMA, DetectionProgressBar, MetricsFile, Pictures, RunCheckpoint
 from yolo_lightning.cli import TOOLS
 from yolo_lightning.cli.logger import RunCSVLogger
 from yolo_lightning.cli.run_directory import reserve_run_directory
@@ -57,7 +57,7 @@ class YOLOCLI(LightningCLI):
         parser.add_argument("--runs", type=Path, default=Path("runs"), help="Directory of the run directories.")
         parser.add_lightning_class_args(EMA, "ema")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.add_lightning_class_args(Pictures, "pictures")
         parser.set_defaults(
             {
@@ -70,7 +70,6 @@ class YOLOCLI(LightningCLI):
                 "checkpoint.monitor": "val/fitness",
                 "checkpoint.mode": "max",
                 "checkpoint.filename": "best",
-                "checkpoint.save_last": True,
                 "checkpoint.enable_version_counter": False,
             }
         )
@@ -84,8 +83,13 @@ class YOLOCLI(LightningCLI):
             _check_checkpoint(Path(given.ckpt_path))
 
     def before_instantiate_classes(self) -> None:
-        """Gives the model the data's class names, and leaves starting weights out where a checkpoint brings all."""
+        """Completes the configuration that is saved: precision, and the model's class names, which are the data's.
+
+        Starting weights are left out where a checkpoint brings all.
+        """
         given = self.config[self.subcommand]
+        if given.trainer.precision is None:
+            given.trainer.precision = _default_precision(given.trainer.accelerator)
         model = given.model.init_args
         if given.ckpt_path is not None:
             given.weights_only = True
@@ -101,13 +105,11 @@ class YOLOCLI(LightningCLI):
             super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Makes the Trainer with run directory, loggers and precision, none of which changes the saved config."""
+        """Makes the Trainer with run directory, loggers and callbacks, none of which changes the saved config."""
         given = self.config_init[self.subcommand]
         config = given.trainer
         _check_devices(config.accelerator, config.devices)
         defaults: dict[str, Any] = {}
-        if config.precision is None:
-            defaults["precision"] = _default_precision(config.accelerator)
         if not config.fast_dev_run:
             directory = reserve_run_directory(given.runs, given.name or str(self.subcommand))
             rank_zero_info(f"Run directory: {directory}")
@@ -151,11 +153,11 @@ def run(args: Sequence[str]) -> None:
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             parser_kwargs={
-            "prog": "yolo-lightning",
-            "description": "YOLOv5 on PyTorch Lightning. Commands without a Trainer, each with its own --help: "
-            + ", ".join(TOOLS),
-            "version": __version__,
-        },
+                "prog": "yolo-lightning",
+                "description": "YOLOv5 on PyTorch Lightning. Commands without a Trainer, each with its own --help: "
+                + ", ".join(TOOLS),
+                "version": __version__,
+            },
             trainer_defaults={"max_epochs": 100, "gradient_clip_val": 10.0, "use_distributed_sampler": False},
         )
     except MisconfigurationException as error:
