@@ -117,6 +117,7 @@ class SyntheticShapes(DetectionDataset):
         self.split, self.seed, self.size = split, seed, size
         self.num_objects, self.object_size = num_objects, object_size
         self.num_images = (num_train_images, num_val_images, num_test_images)[_SPLITS.index(split)]
+        self._known: dict[int, tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]] = {}
 
     def __len__(self) -> int:
         """Number of images of the split."""
@@ -133,9 +134,11 @@ class SyntheticShapes(DetectionDataset):
 
     def annotations(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """Boxes (n, 4) xyxy in pixels, and labels (n,)."""
-        shapes = self._shapes(self._generator(index))
-        boxes = np.array([shape.box for shape in shapes], np.float32).reshape(-1, 4)
-        return boxes, np.array([shape.label for shape in shapes], np.int64)
+        if index not in self._known:
+            shapes = self._shapes(self._generator(index))
+            boxes = np.array([shape.box for shape in shapes], np.float32).reshape(-1, 4)
+            self._known[index] = boxes, np.array([shape.label for shape in shapes], np.int64)
+        return self._known[index]
 
     def read_image(self, index: int, long_side: int | None = None) -> Image:
         """Draws the image, always at its full size."""
