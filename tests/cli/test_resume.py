@@ -68,3 +68,5 @@ def test_killed_and_resumed_is_uninterrupted(learning_rate: float, shapes: Path,
     one, other = (load(runs / name / "checkpoints" / "best.ckpt") for name in ("whole", "resumed"))
     assert one["epoch"] == other["epoch"]
     assert_same_tensors(one["state_dict"], other["state_dict"])
+    files = [(runs / name / "metrics.json").read_text() for name in ("whole", "resumed")]
+    assert files[0] == files[1]

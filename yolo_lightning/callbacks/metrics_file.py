@@ -28,7 +28,7 @@ class MetricsFile(Callback):
     def __init__(self, monitor: str = "val/fitness") -> None:
         self.monitor = monitor
         self.best = -math.inf
-        self._last: dict[str, float] = {}
+        self._figures: dict[str, float] = {}
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Keeps the figures of a standalone validation."""
@@ -44,29 +44,39 @@ class MetricsFile(Callback):
         fitness = trainer.callback_metrics.get(self.monitor)
         if fitness is not None and float(fitness) > self.best:
             self.best = float(fitness)
-            self._write(trainer, {"epoch": trainer.current_epoch})
+            self._figures = {"epoch": trainer.current_epoch, **_figures(trainer)}
+            self._write(trainer)
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Writes the figures of the run that is resumed, on which this one may not improve."""
+        if self._figures:
+            self._write(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best figure so far."""
-        return {"best": self.best}
+        """The best figures so far."""
+        return {"best": self.best, "figures": self._figures}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from the best figure of a resumed run."""
-        self.best = state_dict["best"]
+        """Goes on from the best figures of a resumed run."""
+        self.best, self._figures = state_dict["best"], state_dict["figures"]
 
     def _report(self, trainer: Trainer, pl_module: Any) -> None:
         rank_zero_info(table_text(per_class_table(pl_module.results, pl_module.class_names)))
-        self._write(trainer, {})
+        self._figures = _figures(trainer)
+        self._write(trainer)
 
-    def _write(self, trainer: Trainer, extra: dict[str, float]) -> None:
+    def _write(self, trainer: Trainer) -> None:
         directory = trainer.log_dir  # a broadcast: every process asks
         if directory is None or not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
             return
-        figures = {**extra, **{name: float(value) for name, value in sorted(trainer.callback_metrics.items())}}
         try:
-            _write_json(Path(directory) / "metrics.json", figures)
+            _write_json(Path(directory) / "metrics.json", self._figures)
         except OSError as error:
             rank_zero_warn(f"metrics.json was not written: {error}")
+
+
+def _figures(trainer: Trainer) -> dict[str, float]:
+    return {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
 
 
 def _write_json(path: Path, figures: dict[str, float]) -> None:
