@@ -58,7 +58,7 @@ class MetricsFile(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from the best figures of a resumed run."""
-        self.best, self._figures = state_dict["best"], state_dict["figures"]
+        self.best, self._figures = state_dict["best"], state_dict.get("figures", {})
 
     def _report(self, trainer: Trainer, pl_module: Any) -> None:
         rank_zero_info(table_text(per_class_table(pl_module.results, pl_module.class_names)))
