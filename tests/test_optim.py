@@ -186,8 +186,8 @@ def test_trajectory_of_the_reference(golden: Path, shared: Path):
         np.testing.assert_allclose(ours[:, column(name)], theirs[:, column(name)], rtol=0, atol=1e-9, err_msg=name)
     for name in ("loss", "box", "obj", "cls"):
         np.testing.assert_allclose(ours[:60, column(name)], theirs[:60, column(name)], rtol=1e-7, err_msg=name)
-        # At the last step, 133, a predicted edge lies within 1e-5 of a label's, where the gradient of the IoU jumps:
-        # rounding decides on which side of it a program is.
+        # At the last step, 133, the edge of a predicted box lies 2e-4 of a cell from that of its label, where the
+        # gradient of the IoU jumps: changing the weights by 2e-5 mostly crosses it, and so does rounding by then.
         np.testing.assert_allclose(ours[:134, column(name)], theirs[:134, column(name)], rtol=1e-3, err_msg=name)
         np.testing.assert_allclose(ours[134:, column(name)], theirs[134:, column(name)], rtol=1e-2, err_msg=name)
     stepped = theirs[:, column("optimizer_stepped")] > 0
