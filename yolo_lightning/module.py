@@ -222,10 +222,7 @@ class DetectionModule(LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[Detections]:
         """Detections of each image, in pixels of the original image."""
-        return [
-            Detections(to_original(found.boxes, info), found.scores, found.labels)
-            for found, info in zip(self(batch.images), batch.infos, strict=True)
-        ]
+        return _in_originals(self(batch.images), batch)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the figures of the validation."""
@@ -240,11 +237,11 @@ class DetectionModule(LightningModule):
         detections = self._detect(raw)
         # The first image tells which batch this is, on any number of processes.
         self._batch_losses.append((batch.infos[0].index, self.loss(raw, batch)))
-        originals, targets = [], []
-        for position, (found, info) in enumerate(zip(detections, batch.infos, strict=True)):
+        targets = []
+        for position, info in enumerate(batch.infos):
             own = batch.image_index == position
-            originals.append(Detections(to_original(found.boxes, info), found.scores, found.labels))
             targets.append({"boxes": to_original(batch.boxes[own], info), "labels": batch.labels[own]})
+        originals = _in_originals(detections, batch)
         self.metrics.update(originals, targets, image_ids=[info.index for info in batch.infos])
         return {"detections": detections}
 
@@ -286,6 +283,14 @@ class DetectionModule(LightningModule):
             "class_names": list(self.class_names),
             "detector": describe(self.detector),
         }
+
+
+def _in_originals(detections: Sequence[Detections], batch: Batch) -> list[Detections]:
+    """Detections in pixels of the original images instead of the batch's."""
+    return [
+        Detections(to_original(found.boxes, info), found.scores, found.labels)
+        for found, info in zip(detections, batch.infos, strict=True)
+    ]
 
 
 def _shorten(names: Sequence[str], most: int = 5) -> str:

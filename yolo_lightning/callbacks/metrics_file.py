@@ -27,7 +27,6 @@ class MetricsFile(Callback):
 
     def __init__(self, monitor: str = "val/fitness") -> None:
         self.monitor = monitor
-        self.best = -math.inf
         self._figures: dict[str, float] = {}
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
@@ -42,8 +41,7 @@ class MetricsFile(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Keeps the figures of the epoch if it is the best so far."""
         fitness = trainer.callback_metrics.get(self.monitor)
-        if fitness is not None and float(fitness) > self.best:
-            self.best = float(fitness)
+        if fitness is not None and float(fitness) > self._figures.get(self.monitor, -math.inf):
             self._figures = {"epoch": trainer.current_epoch, **_figures(trainer)}
             self._write(trainer)
 
@@ -54,11 +52,11 @@ class MetricsFile(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The best figures so far."""
-        return {"best": self.best, "figures": self._figures}
+        return {"figures": self._figures}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from the best figures of a resumed run."""
-        self.best, self._figures = state_dict["best"], state_dict.get("figures", {})
+        self._figures = state_dict.get("figures", {})
 
     def _report(self, trainer: Trainer, pl_module: Any) -> None:
         rank_zero_info(table_text(per_class_table(pl_module.results, pl_module.class_names)))
