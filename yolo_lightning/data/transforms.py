@@ -21,7 +21,6 @@ __all__ = [
     "letterbox_geometry",
     "letterbox_info",
     "to_canvas",
-    "to_original",
 ]
 
 PADDING_VALUE = 114
@@ -114,14 +113,6 @@ def to_canvas(boxes: Boxes, info: ImageInfo) -> Boxes:
     """Boxes (n, 4) of the original image as pixels of the canvas."""
     scale, shift = _axes(info)
     moved: Boxes = (boxes * scale + shift).astype(np.float32)
-    return moved
-
-
-def to_original(boxes: Boxes, info: ImageInfo) -> Boxes:
-    """Boxes (n, 4) of the canvas as pixels of the original image, clipped to it."""
-    scale, shift = _axes(info)
-    height, width = info.original_size
-    moved: Boxes = np.clip((boxes - shift) / scale, 0, (width, height, width, height)).astype(np.float32)
     return moved
 
 
