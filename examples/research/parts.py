@@ -214,9 +214,9 @@ class AlphaIoULoss(nn.Module):
         self.alpha = alpha
 
     def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        """Compares (n, 4) xyxy boxes with their targets (n, 4); a scalar."""
-        overlap = iou(predictions, targets)
-        distance = overlap - iou(predictions, targets, "diou")
+        """Compares (n, 4) cxcywh boxes with their targets (n, 4); a scalar."""
+        overlap = iou(predictions, targets, fmt="cxcywh")
+        distance = overlap - iou(predictions, targets, "diou", fmt="cxcywh")
         powers = [part.clamp(min=1e-7).pow(self.alpha) for part in (overlap, distance)]
         return (1 - powers[0] + powers[1]).mean()
 

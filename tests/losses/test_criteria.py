@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from yolo_lightning.losses import BinaryCrossEntropy, FocalLoss, IoULoss
-from yolo_lightning.ops import iou
+from yolo_lightning.ops import iou, xyxy_to_cxcywh
 
 
 @pytest.fixture
@@ -22,7 +22,10 @@ def targets():
 def test_iou_loss_is_the_mean_of_what_is_missing(kind):
     boxes = torch.tensor([[0.0, 0.0, 4.0, 4.0], [1.0, 2.0, 3.0, 5.0]])
     targets = torch.tensor([[0.0, 1.0, 4.0, 5.0], [1.0, 2.0, 3.0, 5.0]])
-    assert IoULoss(kind)(boxes, targets).item() == pytest.approx((1 - iou(boxes, targets, kind)).mean().item())
+    centred, centred_targets = xyxy_to_cxcywh(boxes), xyxy_to_cxcywh(targets)
+    assert IoULoss(kind)(centred, centred_targets).item() == pytest.approx(
+        (1 - iou(boxes, targets, kind)).mean().item()
+    )
 
 
 def test_binary_cross_entropy_weighs_positives(logits, targets):

@@ -104,8 +104,8 @@ def test_box_criterion_sees_cells(head):
     loss = YOLOv5Loss(head, partial(AnchorRatioAssigner, 1.2), box=Term(Spy, 1.0))
     loss(raw, make_batch([[31.0, 29.0, 47.0, 59.0]]))
     ((predictions, targets),) = seen
-    assert predictions[0].tolist() == [(4 - 8) / 8, (4 - 15) / 8, (4 + 8) / 8, (4 + 15) / 8]
-    assert targets[0].tolist() == [(31 - 32) / 8, (29 - 40) / 8, (47 - 32) / 8, (59 - 40) / 8]
+    assert predictions[0].tolist() == [4 / 8, 4 / 8, 16 / 8, 30 / 8]
+    assert targets[0].tolist() == [(39 - 32) / 8, (44 - 40) / 8, 16 / 8, 30 / 8]
 
 
 class TwicePerCell(Assigner):

@@ -21,6 +21,8 @@ def test_equals_the_reference(golden, kind):
     cases = np.load(golden / "ciou.npz", allow_pickle=False)
     boxes1, boxes2 = (cxcywh_to_xyxy(torch.from_numpy(cases[name]).double()) for name in ("a_xywh", "b_xywh"))
     np.testing.assert_allclose(iou(boxes1, boxes2, kind), cases[kind], atol=1e-6)
+    centred1, centred2 = (torch.from_numpy(cases[name]).double() for name in ("a_xywh", "b_xywh"))
+    np.testing.assert_allclose(iou(centred1, centred2, kind, fmt="cxcywh"), cases[kind], atol=1e-6)
     np.testing.assert_allclose(iou(boxes1.float(), boxes2.float(), kind), cases[kind], atol=2e-6)
 
 
@@ -84,3 +86,8 @@ def test_the_aspect_weight_of_ciou_has_no_gradient():
 def test_an_unknown_kind_is_refused():
     with pytest.raises(ValueError, match="unknown kind of IoU 'siou'"):
         iou(torch.zeros(1, 4), torch.zeros(1, 4), "siou")
+
+
+def test_an_unknown_form_is_refused():
+    with pytest.raises(ValueError, match="unknown form of boxes 'xywh'; choose xyxy or cxcywh"):
+        iou(torch.zeros(1, 4), torch.zeros(1, 4), fmt="xywh")

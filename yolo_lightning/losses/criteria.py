@@ -25,8 +25,8 @@ class IoULoss(nn.Module):
         self.kind: IoUKind = kind
 
     def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        """Compares (n, 4) xyxy boxes with their targets (n, 4); a scalar."""
-        return (1 - iou(predictions, targets, self.kind)).mean()
+        """Compares (n, 4) cxcywh boxes with their targets (n, 4); a scalar."""
+        return (1 - iou(predictions, targets, self.kind, fmt="cxcywh")).mean()
 
 
 class BinaryCrossEntropy(nn.Module):

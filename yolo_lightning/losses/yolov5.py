@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from yolo_lightning.losses.assigner import AnchorRatioAssigner, Assigner, Assignment
 from yolo_lightning.losses.criteria import BinaryCrossEntropy, IoULoss
-from yolo_lightning.losses.gather import gather_predictions
-from yolo_lightning.ops import IoUKind, cxcywh_to_xyxy, iou
+from yolo_lightning.ops import IoUKind, iou
 from yolo_lightning.types import Batch
 
 __all__ = ["AnchorHead", "Term", "YOLOv5Loss"]
@@ -67,7 +66,7 @@ class YOLOv5Loss(nn.Module):
     Args:
         head: Head of the detector; its anchors are read at every call, so they may change.
         assigner: Chooses the predictions that are to match a box.
-        box: Compares predicted with target boxes, (n, 4) xyxy in cells of the level, relative to their cell's corner.
+        box: Compares predicted with target boxes, (n, 4) cxcywh in cells of the level, relative to their cell's corner.
         objectness: Compares objectness logits with their targets, all of a level.
         classification: Compares class logits of positives with their targets, (n, C). Unused with one class.
         objectness_target: Kind of IoU of a positive's predicted box that is its objectness target, at least 0.
@@ -177,18 +176,19 @@ class YOLOv5Loss(nn.Module):
         self, logits: Tensor, assignment: Assignment, anchors: Tensor, stride: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Box, objectness and classification loss of one level, without gains."""
-        positives, cells = gather_predictions(logits, assignment.index)
-        cell_targets = torch.zeros_like(cells)
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        positives, cells = logits[assignment.index].to(dtype), logits[..., 4].to(dtype)
+        cell_targets = cells.new_zeros(cells.shape)
         box = classification = cells.new_zeros(())
         if len(assignment):
             # In cells rather than pixels: the eps in the IoU has the weight that it has in YOLOv5.
-            predictions = _boxes(positives[:, :4], anchors.to(positives.dtype)[assignment.anchor] / stride)
-            targets = cxcywh_to_xyxy(assignment.boxes_cxcywh)
+            predictions = _boxes_cxcywh(positives[:, :4], anchors.to(positives.dtype)[assignment.anchor] / stride)
+            targets = assignment.boxes_cxcywh
             box = self.box(predictions, targets)
             if positives.shape[1] > 6:  # more than one class
                 class_targets = self._class_targets(positives[:, 5:], assignment.labels)
                 classification = self.classification(positives[:, 5:], class_targets)
-            overlap = iou(predictions.detach(), targets, self.objectness_target).clamp(min=0)
+            overlap = iou(predictions.detach(), targets, self.objectness_target, fmt="cxcywh").clamp(min=0)
             _write_last(cell_targets, assignment.index, overlap)
         return box, self.objectness(cells[..., None], cell_targets[..., None]), classification
 
@@ -237,10 +237,10 @@ def _optional_balance(module: nn.Module, state_dict: dict[str, Tensor], prefix: 
         state_dict.pop(key, None)
 
 
-def _boxes(logits: Tensor, anchors: Tensor) -> Tensor:
-    """Predicted boxes (P, 4) xyxy from the cell's top left corner, in the unit of the anchors: cells."""
+def _boxes_cxcywh(logits: Tensor, anchors: Tensor) -> Tensor:
+    """Predicted boxes (P, 4) cxcywh from the cell's top left corner, in the unit of the anchors: cells."""
     centre, size = (2 * logits.sigmoid()).tensor_split(2, dim=-1)
-    return cxcywh_to_xyxy(torch.cat((centre - 0.5, size.square() * anchors), dim=-1))
+    return torch.cat((centre - 0.5, size.square() * anchors), dim=-1)
 
 
 def _write_last(grid: Tensor, index: tuple[Tensor, ...], values: Tensor) -> None:
