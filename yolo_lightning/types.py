@@ -68,12 +68,15 @@ class SampleKey:
         canvas: Size (height, width) of the image to make, in pixels.
         epoch: Training epoch; 0 in evaluation.
         seed: Seed of the run.
+        mosaic: Whether the sample may be made of several images (mosaic, mixup, pasted objects); False in the last
+            epochs of a run that ends on whole images.
     """
 
     index: int
     canvas: tuple[int, int]
     epoch: int = 0
     seed: int = 0
+    mosaic: bool = True
 
     def generator(self) -> np.random.Generator:
         """A fresh random generator keyed by (seed, epoch, index); equal keys give equal streams."""

@@ -38,6 +38,13 @@ class DetectionDataset(ABC):
     def annotations(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """Boxes (n, 4) xyxy in pixels of the original image, and labels (n,); does not decode the image."""
 
+    def outlines(self, index: int) -> list[npt.NDArray[np.float32]]:
+        """Outline of each box of an image, (k, 2) points xy in pixels of the original image; does not decode the image.
+
+        An object that is labelled by its box alone has an empty outline (0, 2). By default all have.
+        """
+        return [np.zeros((0, 2), np.float32) for _ in self.annotations(index)[1]]
+
     @abstractmethod
     def read_image(self, index: int, long_side: int | None = None) -> npt.NDArray[np.uint8]:
         """Decodes an image, RGB (H, W, 3).
