@@ -30,6 +30,7 @@ class Pictures(Callback):
         max_images: Most images in a picture.
         confidence_threshold: Predictions below it are not drawn.
         monitor: Figure that tells the best epoch, the larger the better.
+        enabled: Whether to save any.
     """
 
     def __init__(
@@ -38,7 +39,9 @@ class Pictures(Callback):
         max_images: int = 16,
         confidence_threshold: float = 0.25,
         monitor: str = "val/fitness",
+        enabled: bool = True,
     ) -> None:
+        self.enabled = enabled
         self.num_train_batches = num_train_batches
         self.max_images = max_images
         self.confidence_threshold = confidence_threshold
@@ -52,7 +55,8 @@ class Pictures(Callback):
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Finds the run directory."""
         directory = trainer.log_dir  # a broadcast: every process asks
-        if directory is not None and trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
+        wanted = self.enabled and not getattr(trainer, "fast_dev_run", False)
+        if wanted and directory is not None and trainer.is_global_zero:
             self._directory = Path(directory) / "images"
             self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pictures")
 
