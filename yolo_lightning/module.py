@@ -176,7 +176,7 @@ class DetectionModule(LightningModule):
         logged = {f"train/loss_{name}": value.detach() for name, value in terms.items()}
         logged["train/loss"] = total.detach()
         self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
-        scale = len(batch) * self.trainer.world_size * self.trainer.accumulate_grad_batches
+        scale = batch.num_samples * self.trainer.world_size * self.trainer.accumulate_grad_batches
         return {"loss": total * scale, "terms": torch.stack([value.detach() for value in terms.values()])}
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:

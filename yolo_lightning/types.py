@@ -70,6 +70,7 @@ class SampleKey:
         seed: Seed of the run.
         mosaic: Whether the sample may be made of several images (mosaic, mixup, pasted objects); False in the last
             epochs of a run that ends on whole images.
+        repeat: How often the image came before in this epoch; more than 0 only where sampling repeats images.
     """
 
     index: int
@@ -77,10 +78,11 @@ class SampleKey:
     epoch: int = 0
     seed: int = 0
     mosaic: bool = True
+    repeat: int = 0
 
     def generator(self) -> np.random.Generator:
-        """A fresh random generator keyed by (seed, epoch, index); equal keys give equal streams."""
-        return np.random.default_rng((self.seed, self.epoch, self.index))
+        """A fresh random generator keyed by (seed, epoch, index, repeat); equal keys give equal streams."""
+        return np.random.default_rng((self.seed, self.epoch, self.index, self.repeat))
 
 
 @dataclass
@@ -92,12 +94,14 @@ class Sample:
         boxes: (n, 4) float32 xyxy pixels of ``image``, clipped to it.
         labels: (n,) int64 class indices.
         info: Origin of the image.
+        num_samples: Training samples that the image stands for; more than 1 where several were joined (``quad``).
     """
 
     image: npt.NDArray[np.uint8]
     boxes: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
     info: ImageInfo
+    num_samples: int = 1
 
 
 @dataclass
@@ -110,6 +114,7 @@ class Batch:
         labels: (N,) int64 class indices.
         image_index: (N,) int64 position in the batch of the image that a box belongs to, ascending.
         infos: B descriptions, one for each image.
+        num_samples: Training samples that the images stand for, by which the loss is scaled; 0 means B.
     """
 
     images: Tensor
@@ -117,6 +122,10 @@ class Batch:
     labels: Tensor
     image_index: Tensor
     infos: list[ImageInfo]
+    num_samples: int = 0
+
+    def __post_init__(self) -> None:
+        self.num_samples = self.num_samples or len(self.images)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -146,6 +155,7 @@ class Batch:
             labels=torch.from_numpy(np.concatenate([sample.labels for sample in samples])).long(),
             image_index=torch.repeat_interleave(torch.arange(len(samples)), torch.tensor(counts)),
             infos=[sample.info for sample in samples],
+            num_samples=sum(sample.num_samples for sample in samples),
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:

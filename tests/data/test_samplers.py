@@ -5,9 +5,10 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from yolo_lightning.data.samplers import EvaluationBatchSampler, TrainBatchSampler, rectangular_canvas
+from yolo_lightning.data.canvases import FixedCanvas, rectangular_canvas
+from yolo_lightning.data.samplers import EvaluationBatchSampler, TrainBatchSampler
 
-CANVAS = (32, 64)
+CANVAS = FixedCanvas((32, 64))
 
 
 def _indices(sampler: TrainBatchSampler | EvaluationBatchSampler) -> list[list[int]]:
@@ -37,7 +38,7 @@ def test_the_order_is_a_function_of_seed_and_epoch() -> None:
     sampler.set_epoch(1)
     second = list(sampler)
     assert [key.index for key in second[0]] != [key.index for key in first[0]]
-    assert {(key.epoch, key.seed, key.canvas) for batch in second for key in batch} == {(1, 3, CANVAS)}
+    assert {(key.epoch, key.seed, key.canvas) for batch in second for key in batch} == {(1, 3, CANVAS.size)}
     assert _indices(TrainBatchSampler(50, 8, CANVAS, seed=4)) != _indices(TrainBatchSampler(50, 8, CANVAS, seed=3))
     sampler.set_epoch(0)
     assert list(sampler) == first

@@ -13,17 +13,23 @@ if TYPE_CHECKING:
     from yolo_lightning.data.datasets import TransformedDataset, YOLODataset
     from yolo_lightning.data.problems import DataError, UnreadableImageError
     from yolo_lightning.data.samplers import EvaluationBatchSampler, TrainBatchSampler
+    from yolo_lightning.data.sampling import ClassBalancedSampling, RepeatFactorSampling, Sampling
+    from yolo_lightning.data.single_class import SingleClass
     from yolo_lightning.data.synthetic import SyntheticShapes
     from yolo_lightning.data.transforms import Letterbox
 
 __all__ = [
     "CachedImages",
+    "ClassBalancedSampling",
     "DataError",
     "DetectionDataModule",
     "DetectionDataset",
     "EvaluationBatchSampler",
     "Letterbox",
+    "RepeatFactorSampling",
     "SampleTransform",
+    "Sampling",
+    "SingleClass",
     "SyntheticShapes",
     "TrainBatchSampler",
     "TransformedDataset",
@@ -34,12 +40,16 @@ __all__ = [
 
 _MODULES = {
     "CachedImages": "cache",
+    "ClassBalancedSampling": "sampling",
     "DataError": "problems",
     "DetectionDataModule": "datamodule",
     "DetectionDataset": "base",
     "EvaluationBatchSampler": "samplers",
     "Letterbox": "transforms",
+    "RepeatFactorSampling": "sampling",
     "SampleTransform": "base",
+    "Sampling": "sampling",
+    "SingleClass": "single_class",
     "SyntheticShapes": "synthetic",
     "TrainBatchSampler": "samplers",
     "TransformedDataset": "datasets",

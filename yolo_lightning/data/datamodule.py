@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
+import numpy.typing as npt
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Sampler
@@ -18,11 +18,16 @@ from torch.utils.data import DataLoader, Sampler
 from yolo_lightning.data.augment import YOLOv5Augmentation
 from yolo_lightning.data.base import DetectionDataset, SampleTransform
 from yolo_lightning.data.cache import cached_on_node
+from yolo_lightning.data.canvases import training_canvases
 from yolo_lightning.data.datasets import TransformedDataset, YOLODataset
+from yolo_lightning.data.loaders import EvaluationLoader, collate_evaluation, collate_training, one_thread
 from yolo_lightning.data.problems import DataError, Policy
+from yolo_lightning.data.quad import GROUP_SIZE, QuadSamples
 from yolo_lightning.data.samplers import EvaluationBatchSampler, TrainBatchSampler
-from yolo_lightning.data.transforms import PADDING_VALUE, Letterbox
-from yolo_lightning.types import Batch, ImageInfo, Sample, SampleKey
+from yolo_lightning.data.sampling import Sampling
+from yolo_lightning.data.single_class import SingleClass
+from yolo_lightning.data.transforms import Letterbox
+from yolo_lightning.types import Sample, SampleKey
 
 __all__ = ["DetectionDataModule"]
 
@@ -32,9 +37,9 @@ _SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "pr
 class DetectionDataModule(LightningDataModule):
     """Training, validation and test data for a detector.
 
-    A training sample is a function of (data set, seed, epoch, index) alone: the number of workers and processes changes
-    which process makes it, never what it is. The Trainer needs ``use_distributed_sampler: false``, as the samplers
-    share out the images themselves.
+    A training sample is a function of (data set, seed, epoch, index, canvas) alone: the number of workers and processes
+    changes which process makes it, never what it is. The Trainer needs ``use_distributed_sampler: false``, as the
+    samplers share out the images themselves.
 
     Args:
         path: Where the data is, for instance a ``data.yaml``; handed to ``dataset``.
@@ -47,6 +52,17 @@ class DetectionDataModule(LightningDataModule):
         eval_batch_size: Images in an evaluation batch, whole on one device; None means twice ``batch_size``.
         num_workers: Processes that prepare batches, on each device; None takes one per core, eight at most.
         cache: Keep decoded images in memory (``ram``) or on disk (``disk``); training images at the training size.
+        canvas: Canvas of training samples: ``fixed``, ``image_size`` for all; ``rectangular``, images sorted by shape
+            on canvases that suit them, without shuffling and mosaic, as YOLOv5's ``--rect``; ``buckets``, images of
+            like shape together on canvases that fit into ``image_size``, with shuffling and mosaic.
+        num_buckets: Most canvases of ``buckets``; None takes as many as there are images for.
+        quad: Join each four samples of a batch to one image of twice the canvas: the first enlarged, or all four. The
+            batch size must be a multiple of four times the number of devices.
+        close_mosaic: Last epochs of the run without mosaic, mixup and pasted objects; the run's length is
+            ``trainer.max_epochs``.
+        sampling: Makes the rule by which images are chosen for an epoch, given the training images; None takes each
+            once.
+        single_class: Take all objects as one class.
         rectangular: Evaluate images of like shape together on a canvas that suits them, instead of on squares.
         rectangular_padding: Strides added around such a canvas before it is rounded up.
         stride: Coarsest stride of the network; 64 for the P6 models.
@@ -69,6 +85,12 @@ class DetectionDataModule(LightningDataModule):
         eval_batch_size: int | None = None,
         num_workers: int | None = None,
         cache: Literal["ram", "disk"] | None = None,
+        canvas: Literal["fixed", "rectangular", "buckets"] = "fixed",
+        num_buckets: int | None = None,
+        quad: bool = False,
+        close_mosaic: int = 0,
+        sampling: Callable[[DetectionDataset], Sampling] | None = None,
+        single_class: bool = False,
         rectangular: bool = True,
         rectangular_padding: float = 0.5,
         stride: int = 32,
@@ -80,12 +102,21 @@ class DetectionDataModule(LightningDataModule):
         _check_positive(batch_size=batch_size, stride=stride)
         if eval_batch_size is not None:
             _check_positive(eval_batch_size=eval_batch_size)
+        if num_buckets is not None:
+            _check_positive(num_buckets=num_buckets)
+        if close_mosaic < 0:
+            raise DataError(f"close_mosaic is {close_mosaic}; it must not be negative")
         self.path = path
         self.image_size = _round_up(image_size, stride)
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size if eval_batch_size is not None else 2 * batch_size
         self.num_workers = num_workers
         self.cache = cache
+        self.canvas = canvas
+        self.num_buckets = num_buckets
+        self.quad = quad
+        self.close_mosaic = close_mosaic
+        self.single_class = single_class
         self.rectangular = rectangular
         self.rectangular_padding = rectangular_padding
         self.stride = stride
@@ -95,6 +126,9 @@ class DetectionDataModule(LightningDataModule):
         self._dataset_factory = dataset
         self._train_transform = train_transform
         self._eval_transform = eval_transform
+        self._sampling_factory = sampling
+        self._sampling: Sampling | None = None
+        self._average_precision: list[float] | None = None
         self._datasets: dict[str, DetectionDataset] = {}
         self._samples: dict[str, TransformedDataset] = {}
 
@@ -111,12 +145,13 @@ class DetectionDataModule(LightningDataModule):
     @property
     def num_training_batches(self) -> int:
         """Training batches of an epoch."""
-        return ceil(len(self.dataset("train")) / self.batch_size)
+        return ceil(self._num_samples / self.batch_size)
 
     def dataset(self, split: str) -> DetectionDataset:
-        """Images and labels of ``train``, ``val`` or ``test``, as they are on disk."""
+        """Images and labels of ``train``, ``val`` or ``test``, as they are on disk, but for ``single_class``."""
         if split not in self._datasets:
-            self._datasets[split] = self._dataset_factory(self.path, split)
+            dataset = self._dataset_factory(self.path, split)
+            self._datasets[split] = SingleClass(dataset) if self.single_class else dataset
         return self._datasets[split]
 
     def prepare_data(self) -> None:
@@ -135,22 +170,34 @@ class DetectionDataModule(LightningDataModule):
             if split not in self._samples:
                 self._samples[split] = self._open(split)
         if stage == "fit":
-            self._clamp_batch_size(len(self.dataset("train")))
+            self._clamp_batch_size(self._num_samples)
             self._check_overlap()
 
     def train_dataloader(self) -> DataLoader[Sample | None]:
-        """Shuffled, augmented batches; this process's share."""
+        """Augmented batches, shuffled unless the canvas is ``rectangular``; this process's share."""
+        dataset = self._split("train")
         sampler = TrainBatchSampler(
-            len(self._split("train")),
+            len(dataset),
             self.batch_size,
-            self.image_size,
+            training_canvases(
+                self.canvas,
+                partial(_image_sizes, dataset.dataset),
+                self.image_size,
+                self.stride,
+                num_buckets=self.num_buckets,
+                batch_size=self.batch_size,
+            ),
+            sampling=self._make_sampling(),
+            num_mosaic_epochs=self._num_mosaic_epochs,
+            group_size=self._group_size,
             seed=self.seed,
             rank=self._rank,
             world_size=self._world_size,
         )
-        return DataLoader(
-            collate_fn=partial(_collate_training, canvas=self.image_size), **self._options("train", sampler)
-        )
+        options = self._options("train", sampler)
+        if self.quad:
+            options["dataset"] = QuadSamples(dataset)
+        return DataLoader(collate_fn=partial(collate_training, canvas=self.image_size), **options)
 
     def val_dataloader(self) -> DataLoader[Sample | None]:
         """Letterboxed batches of ``val``; this process's share."""
@@ -164,10 +211,32 @@ class DetectionDataModule(LightningDataModule):
         """The same batches as in validation."""
         return self._evaluation_loader("val")
 
+    def update_sampling(self, average_precision: Sequence[float]) -> None:
+        """Tells ``sampling``, if there is one, how well each class was detected in the last validation."""
+        if self._sampling_factory is not None:
+            self._average_precision = list(average_precision)
+            if self._sampling is not None:
+                self._sampling.average_precision = self._average_precision
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the order of the images depends on besides seed and epoch."""
+        return {} if self._average_precision is None else {"average_precision": self._average_precision}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on as after the last validation of a resumed run."""
+        if (average_precision := state_dict.get("average_precision")) is not None:
+            self.update_sampling(average_precision)
+
+    def _make_sampling(self) -> Sampling | None:
+        if self._sampling is None and self._sampling_factory is not None:
+            self._sampling = self._sampling_factory(self.dataset("train"))
+            self._sampling.average_precision = self._average_precision
+        return self._sampling
+
     def _evaluation_loader(self, split: str) -> DataLoader[Sample | None]:
         dataset = self._split(split).dataset
         sampler = EvaluationBatchSampler(
-            np.array([dataset.image_size(index) for index in range(len(dataset))], np.int64).reshape(-1, 2),
+            _image_sizes(dataset),
             self.eval_batch_size,
             self.image_size,
             stride=self.stride,
@@ -176,7 +245,7 @@ class DetectionDataModule(LightningDataModule):
             rank=self._rank,
             world_size=self._world_size,
         )
-        return _EvaluationLoader(collate_fn=_collate_evaluation, **self._options(split, sampler))
+        return EvaluationLoader(collate_fn=collate_evaluation, **self._options(split, sampler))
 
     def _open(self, split: str) -> TransformedDataset:
         dataset = self.dataset(split)
@@ -201,15 +270,17 @@ class DetectionDataModule(LightningDataModule):
             "num_workers": num_workers,
             "pin_memory": self._pin_memory,
             "persistent_workers": self.persistent_workers and num_workers > 0,
-            "worker_init_fn": _one_thread,
+            "worker_init_fn": one_thread,
         }
 
     def _clamp_batch_size(self, num_images: int) -> None:
-        if self.batch_size <= num_images:
-            return
-        size = max(num_images // self._world_size, 1) * self._world_size
-        rank_zero_warn(f"batch_size {self.batch_size} is larger than the {num_images} training images: using {size}")
-        self.batch_size = size
+        share = self._world_size * self._group_size
+        size = max(num_images // share, 1) * share
+        if num_images < self.batch_size > size:
+            rank_zero_warn(
+                f"batch_size {self.batch_size} is larger than the {num_images} training images: using {size}"
+            )
+            self.batch_size = size
 
     def _check_overlap(self) -> None:
         train, val = self.dataset("train"), self.dataset("val")
@@ -219,6 +290,21 @@ class DetectionDataModule(LightningDataModule):
                 f"{len(shared)} of {len(val)} validation images are training images too (such as {min(shared)}): "
                 "validation will look better than it is"
             )
+
+    @property
+    def _num_samples(self) -> int:
+        sampling = self._make_sampling()
+        return len(self.dataset("train")) if sampling is None else sampling.num_samples
+
+    @property
+    def _num_mosaic_epochs(self) -> int | None:
+        if not self.close_mosaic or self.trainer is None or (self.trainer.max_epochs or -1) < 0:
+            return None
+        return max(0, int(self.trainer.max_epochs or 0) - self.close_mosaic)
+
+    @property
+    def _group_size(self) -> int:
+        return GROUP_SIZE if self.quad else 1
 
     @property
     def _num_workers(self) -> int:
@@ -242,39 +328,8 @@ class DetectionDataModule(LightningDataModule):
         return self.trainer.world_size if self.trainer is not None else 1
 
 
-class _EvaluationLoader(DataLoader[Sample | None]):
-    """Passes over batches of which no image could be read; evaluation does not need equal counts on all ranks.
-
-    Its length is at least 1, because Lightning skips the whole evaluation, hooks and all, on a rank whose loader has
-    length 0, and the others would wait for it when they combine their numbers. Yielding less than that is no problem.
-    """
-
-    def __len__(self) -> int:
-        return max(1, super().__len__())
-
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        return (batch for batch in super().__iter__() if batch is not None)
-
-
-def _collate_evaluation(samples: Sequence[Sample | None]) -> Batch | None:
-    readable = [sample for sample in samples if sample is not None]
-    return Batch.collate(readable) if readable else None
-
-
-def _collate_training(samples: Sequence[Sample | None], canvas: tuple[int, int]) -> Batch:
-    # A step without images is not possible while other ranks wait for its gradients, so a batch of which nothing could
-    # be read becomes one grey image without objects.
-    return _collate_evaluation(samples) or Batch.collate([_blank(canvas)])
-
-
-def _blank(canvas: tuple[int, int]) -> Sample:
-    image = np.full((*canvas, 3), PADDING_VALUE, np.uint8)
-    info = ImageInfo("<no image of this batch could be read>", -1, canvas)
-    return Sample(image, np.zeros((0, 4), np.float32), np.zeros(0, np.int64), info)
-
-
-def _one_thread(worker: int) -> None:
-    cv2.setNumThreads(0)  # the workers themselves are the parallelism
+def _image_sizes(dataset: DetectionDataset) -> npt.NDArray[np.int64]:
+    return np.array([dataset.image_size(index) for index in range(len(dataset))], np.int64).reshape(-1, 2)
 
 
 def _num_cores() -> int:

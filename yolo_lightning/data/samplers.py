@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain, cycle, islice
 from math import ceil
 
 import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Sampler
 
+from yolo_lightning.data.canvases import Canvases, rectangular_canvas
+from yolo_lightning.data.sampling import Sampling
 from yolo_lightning.types import SampleKey
 
-__all__ = ["EvaluationBatchSampler", "TrainBatchSampler", "rectangular_canvas"]
+__all__ = ["EvaluationBatchSampler", "TrainBatchSampler"]
 
 
 class TrainBatchSampler(Sampler[list[SampleKey]]):
-    """Shuffled batches; the order is a function of (seed, epoch) and is the same on any number of processes.
+    """The batches of each epoch; a function of (seed, epoch), and the same on any number of processes.
 
     Process r takes images r, r + W, … of each batch of the whole run. The short last batch is kept; if it has fewer
     images than there are processes, it is repeated until each has one.
@@ -23,7 +27,10 @@ class TrainBatchSampler(Sampler[list[SampleKey]]):
     Args:
         num_images: Size of the data set.
         batch_size: Images in a batch of all processes together.
-        canvas: Size (height, width) of the samples in pixels.
+        canvases: Puts the images of an epoch into batches.
+        sampling: Chooses the images of an epoch; None takes each once.
+        num_mosaic_epochs: Epochs with mosaics, from the first; None has them in all.
+        group_size: Images of a batch that follow each other and go to the same process.
         seed: Seed of the run.
         rank: Which process this is.
         world_size: Number of processes.
@@ -36,22 +43,30 @@ class TrainBatchSampler(Sampler[list[SampleKey]]):
         self,
         num_images: int,
         batch_size: int,
-        canvas: tuple[int, int],
+        canvases: Canvases,
         *,
+        sampling: Sampling | None = None,
+        num_mosaic_epochs: int | None = None,
+        group_size: int = 1,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         if num_images < 1:
             raise ValueError("there are no training images")
-        if batch_size < 1 or batch_size % world_size:
+        if batch_size < 1 or batch_size % (world_size * group_size):
+            share = f"among {world_size}" + (f" in groups of {group_size}" if group_size > 1 else "")
             raise ValueError(
-                f"batch_size counts the images of all processes together: {batch_size} cannot be shared out among "
-                f"{world_size}; use a multiple of {world_size}"
+                f"batch_size counts the images of all processes together: {batch_size} cannot be shared out {share}; "
+                f"use a multiple of {world_size * group_size}"
             )
         self.num_images = num_images
+        self.num_samples = num_images if sampling is None else sampling.num_samples
         self.batch_size = batch_size
-        self.canvas = canvas
+        self.canvases = canvases
+        self.sampling = sampling
+        self.num_mosaic_epochs = num_mosaic_epochs
+        self.group_size = group_size
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
@@ -67,18 +82,28 @@ class TrainBatchSampler(Sampler[list[SampleKey]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return ceil(self.num_images / self.batch_size)
+        return ceil(self.num_samples / self.batch_size)
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         epoch = self.epoch
         # the third number tells this stream from those of the samples, which have an index below it
-        order = np.random.default_rng((self.seed, epoch, self.num_images)).permutation(self.num_images)
-        for begin in range(0, self.num_images, self.batch_size):
-            batch = order[begin : begin + self.batch_size]
-            if len(batch) < self.world_size:
-                batch = np.resize(batch, self.world_size)
-            mine = batch[self.rank :: self.world_size].tolist()
-            yield [SampleKey(index, self.canvas, epoch, self.seed) for index in mine]
+        generator = np.random.default_rng((self.seed, epoch, self.num_images))
+        images = np.arange(self.num_images) if self.sampling is None else self.sampling.draw(generator)
+        mosaic = self.canvases.mosaic and (self.num_mosaic_epochs is None or epoch < self.num_mosaic_epochs)
+        seen: Counter[int] = Counter()
+        for batch, canvas in self.canvases.batches(images, self.batch_size, generator):
+            keys = []
+            for index in batch.tolist():
+                keys.append(SampleKey(index, canvas, epoch, self.seed, mosaic, seen[index]))
+                seen[index] += 1
+            yield self._share(keys)
+
+    def _share(self, keys: list[SampleKey]) -> list[SampleKey]:
+        """What this process takes of a batch: every W-th group."""
+        groups = [keys[begin : begin + self.group_size] for begin in range(0, len(keys), self.group_size)]
+        if len(groups) < self.world_size:
+            groups = list(islice(cycle(groups), self.world_size))
+        return list(chain.from_iterable(groups[self.rank :: self.world_size]))
 
 
 class EvaluationBatchSampler(Sampler[list[SampleKey]]):
@@ -91,7 +116,7 @@ class EvaluationBatchSampler(Sampler[list[SampleKey]]):
     Args:
         sizes: (n, 2) height and width of the images in pixels.
         batch_size: Images in each batch.
-        image_size: Nominal size (height, width) in pixels.
+        image_size: Nominal size (height, width) in pixels, which images are fitted to.
         stride: Sides of a rectangular canvas are multiples of it.
         rectangular: Whether to sort by shape and fit the canvas; otherwise the order is that of the data set and the
             canvas is ``image_size``.
@@ -119,7 +144,7 @@ class EvaluationBatchSampler(Sampler[list[SampleKey]]):
         batches = [order[begin : begin + batch_size] for begin in range(0, len(order), batch_size)]
         self._batches = batches[rank::world_size]
         self._canvases = [
-            rectangular_canvas(ratios[batch], max(image_size), stride, padding) if rectangular else image_size
+            rectangular_canvas(ratios[batch], image_size, stride, padding) if rectangular else image_size
             for batch in self._batches
         ]
 
@@ -129,20 +154,3 @@ class EvaluationBatchSampler(Sampler[list[SampleKey]]):
     def __iter__(self) -> Iterator[list[SampleKey]]:
         for batch, canvas in zip(self._batches, self._canvases, strict=True):
             yield [SampleKey(index, canvas) for index in batch.tolist()]
-
-
-def rectangular_canvas(
-    ratios: npt.NDArray[np.float64] | Sequence[float], image_size: int, stride: int, padding: float
-) -> tuple[int, int]:
-    """Canvas (height, width) of a batch, as YOLOv5 chooses it: as flat or as narrow as its least extreme image allows.
-
-    Args:
-        ratios: Height over width of each image.
-        image_size: Length of the longer side in pixels, before padding.
-        stride: The sides are multiples of it.
-        padding: Strides added to each side before rounding up.
-    """
-    low, high = min(ratios), max(ratios)
-    shape = (high, 1.0) if high < 1 else (1.0, 1 / low) if low > 1 else (1.0, 1.0)
-    height, width = (ceil(side * image_size / stride + padding) * stride for side in shape)
-    return height, width
