@@ -111,7 +111,10 @@ def test_transforms_act_independently():
     assert len(seen) == 4
 
 
-coordinate = st.one_of(st.sampled_from([0.0, 1e-7, 1.0, 63.999996, 64.0]), st.floats(0, 64, width=32))
+coordinate = st.one_of(st.sampled_from([0.0, 1e-7, 1.0, 63.999996, 64.0, 64.00001]), st.floats(0, 64, width=32))
+
+
+MOVING = AlbumentationsList([entry("Affine", rotate=[-30, 30], scale=[0.5, 2.0], p=1), entry("VerticalFlip", p=0.5)])
 
 
 @settings(deadline=None, max_examples=60)
@@ -126,6 +129,24 @@ def test_boxes_at_the_borders_and_without_area_raise_nothing(corners):
     assert (after <= 64).all()
     mirrored = np.stack([64 - boxes[:, 2], boxes[:, 1], 64 - boxes[:, 0], boxes[:, 3]], axis=1)
     np.testing.assert_allclose(after, mirrored[kept], atol=1e-4)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    corners=st.lists(st.tuples(coordinate, coordinate, coordinate, coordinate), max_size=6),
+    seed=st.integers(0, 2**32 - 1),
+    side=st.sampled_from([1, 2, 64]),
+)
+def test_transforms_that_move_boxes_keep_them_inside_with_their_labels(corners, seed, side):
+    boxes = np.sort(np.array(corners, np.float32).reshape(-1, 2, 2), axis=1).reshape(-1, 4) * np.float32(side / 64)
+    labels = np.arange(len(boxes))
+    _, after, kept = MOVING(np.zeros((side, side, 3), np.uint8), boxes, labels, np.random.default_rng(seed))
+    assert (after.dtype, after.shape) == (np.float32, (len(kept), 4))
+    assert np.isfinite(after).all()
+    assert ((after >= 0) & (after <= side)).all()
+    assert (after[:, 2:] >= after[:, :2]).all()
+    assert (np.diff(kept) > 0).all()  # the same rows in the same order
+    assert set(kept.tolist()) <= set(labels.tolist())
 
 
 @pytest.mark.parametrize(

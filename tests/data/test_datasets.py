@@ -8,7 +8,14 @@ import pytest
 from PIL import Image
 
 from tests.data.make import LABEL, label_of, write_dataset, write_image, write_label, write_split, write_yaml
-from yolo_lightning.data import DataError, Letterbox, TransformedDataset, UnreadableImageError, YOLODataset
+from yolo_lightning.data import (
+    CachedImages,
+    DataError,
+    Letterbox,
+    TransformedDataset,
+    UnreadableImageError,
+    YOLODataset,
+)
 from yolo_lightning.types import SampleKey
 
 
@@ -30,6 +37,16 @@ def test_is_a_data_set_of_samples_in_pixels(tmp_path: Path) -> None:
     assert (sample.info.path, sample.info.index, sample.info.original_size) == (dataset.path(1), 1, (28, 46))
     with Image.open(dataset.path(1)) as image:
         assert np.array_equal(sample.image, np.asarray(image))
+
+
+def test_polygons_are_outlines_in_pixels(tmp_path: Path) -> None:
+    yaml = write_dataset(tmp_path, train=2)
+    write_label(tmp_path / "images/train/train1.png", "1 .5 .25 .5 .5\n0 .25 .5 .75 .5 .5 1\n")
+    dataset = YOLODataset(yaml, "train")
+    for form in (dataset, CachedImages(dataset, (32, 32)), pickle.loads(pickle.dumps(dataset))):
+        assert [points.tolist() for points in form.outlines(1)] == [[], [[11.5, 14], [34.5, 14], [23, 28]]]
+        assert [(points.shape, points.dtype) for points in form.outlines(0)] == [((0, 2), np.float32)]
+    assert dataset.annotations(1)[0][1].tolist() == [11.5, 14, 34.5, 28]
 
 
 def test_names_are_known_before_any_image_is_looked_for(tmp_path: Path) -> None:

@@ -53,6 +53,17 @@ def test_no_objects_if_none_are_wanted():
     assert labels.shape == (0,)
 
 
+def test_outlines_are_given_on_request():
+    plain, dataset = SyntheticShapes(), SyntheticShapes(outlines=True)
+    for index in range(20):
+        boxes, labels = dataset.annotations(index)
+        outlines = dataset.outlines(index)
+        np.testing.assert_array_equal(plain.read_image(index), dataset.read_image(index))
+        np.testing.assert_array_equal([[*points.min(0), *points.max(0)] for points in outlines], boxes)
+        assert [len(points) for points in outlines] == [(64, 4, 3, 10, 12)[label] for label in labels]
+        assert [points.shape for points in plain.outlines(index)] == [(0, 2)] * len(labels)
+
+
 def test_boxes_are_tight():
     dataset = SyntheticShapes(num_objects=(1, 1), image_size=200)
     labels = set()

@@ -3,63 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from yolo_lightning.data.albumentations_list import AlbumentationsList
 from yolo_lightning.data.base import DetectionDataset, SampleTransform
 from yolo_lightning.data.color import scale_hsv
-from yolo_lightning.data.transforms import fitted_size
-from yolo_lightning.data.warp import RandomMatrix, draw, keep_boxes, new_canvas, random_matrix, transform_boxes
+from yolo_lightning.data.copy_paste import paste_mirrored
+from yolo_lightning.data.mosaic import four_tiles, nine_tiles, single_tile
+from yolo_lightning.data.tiles import Picture, locate, render
+from yolo_lightning.data.warp import RandomMatrix, random_matrix
 from yolo_lightning.types import ImageInfo, Sample, SampleKey
 
 __all__ = ["YOLOv5Augmentation"]
 
-Image = npt.NDArray[np.uint8]
-Boxes = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int64]
 Size = tuple[int, int]
-
-
-@dataclass
-class _Picture:
-    """A picture in the making."""
-
-    image: Image
-    boxes: Boxes
-    labels: Labels
-
-
-@dataclass(frozen=True)
-class _Tile:
-    """An image of the data set with its place on a canvas.
-
-    Args:
-        index: Position in the data set.
-        size: Size (height, width) it has there, in pixels of the canvas.
-        left: Its left edge there; may be negative.
-        top: Its top edge there; may be negative.
-    """
-
-    index: int
-    size: Size
-    left: int
-    top: int
 
 
 class YOLOv5Augmentation(SampleTransform):
     """Makes training samples with the distributions of YOLOv5; the defaults are its "scratch-low" recipe.
 
-    A sample is, with probability ``mosaic``, four images around a random point of a canvas twice the size, else one
-    image fitted to the canvas; then affine or perspective, mixup with another mosaic, colour, flips and the
-    ``albumentations`` list. Uncovered pixels are grey (114). Each image is resampled once, straight into the result.
+    A sample is, with probability ``mosaic``, four images around a random point of a canvas twice the size (or nine, of
+    which such a canvas is cut), else one image fitted to the canvas; then copy-paste, affine or perspective, mixup with
+    another mosaic, colour, flips and the ``albumentations`` list. Copy-paste and mixup are for mosaics only. A key with
+    ``mosaic=False`` gives a sample of its own image alone. Uncovered pixels are grey (114). Each image is resampled
+    once, straight into the result.
 
-    Random numbers come from ``key.generator()`` in this order: mosaic or not; centre y and x, three further images,
-    their order; eight for the matrix (see ``random_matrix``); mixup or not, and if so the other image, its mosaic, the
+    The box of an object whose outline is known is drawn around what is seen of the outline; without one it is drawn
+    around the moved corners of the box, which is too large once it is turned.
+
+    Random numbers come from ``key.generator()`` in this order: mosaic or not; the mosaic (if ``mosaic9`` is not 0, four
+    or nine; centre or window y and x; three or eight further images, their order; if ``copy_paste`` copies any, which
+    objects; eight for the matrix, see ``random_matrix``); mixup or not, and if so the other image, its mosaic, the
     weight; hue, saturation and value; flip up-down and left-right; then those of ``albumentations``.
 
     Args:
@@ -74,7 +51,10 @@ class YOLOv5Augmentation(SampleTransform):
         flipud: Probability to swap up and down.
         fliplr: Probability to swap left and right.
         mosaic: Probability of a mosaic of four images.
+        mosaic9: Probability that a mosaic has nine images instead of four.
         mixup: Probability to blend a mosaic with a second one.
+        copy_paste: Share of the objects in a mosaic to copy, mirrored, to its other side; only objects labelled by
+            polygons can be copied.
         albumentations: Transforms of the Albumentations library, applied last, in order: a list of
             ``{class_path: Blur, init_args: {p: 0.1}}``.
 
@@ -96,12 +76,13 @@ class YOLOv5Augmentation(SampleTransform):
         flipud: float = 0.0,
         fliplr: float = 0.5,
         mosaic: float = 1.0,
+        mosaic9: float = 0.0,
         mixup: float = 0.0,
+        copy_paste: float = 0.0,
         albumentations: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        _check_range(
-            1.0, hsv_h=hsv_h, hsv_s=hsv_s, hsv_v=hsv_v, flipud=flipud, fliplr=fliplr, mosaic=mosaic, mixup=mixup
-        )
+        _check_range(1.0, hsv_h=hsv_h, hsv_s=hsv_s, hsv_v=hsv_v, flipud=flipud, fliplr=fliplr)
+        _check_range(1.0, mosaic=mosaic, mosaic9=mosaic9, mixup=mixup, copy_paste=copy_paste)
         _check_range(0.99, scale=scale)
         _check_range(0.01, perspective=perspective)
         _check_range(180.0, degrees=degrees)
@@ -111,13 +92,14 @@ class YOLOv5Augmentation(SampleTransform):
         self.degrees, self.translate, self.scale = degrees, translate, scale
         self.shear, self.perspective = shear, perspective
         self.flipud, self.fliplr = flipud, fliplr
-        self.mosaic, self.mixup = mosaic, mixup
+        self.mosaic, self.mosaic9 = mosaic, mosaic9
+        self.mixup, self.copy_paste = mixup, copy_paste
         self.albumentations = AlbumentationsList(albumentations)
 
     def __call__(self, dataset: DetectionDataset, key: SampleKey) -> Sample:
         """The augmented sample of ``key``; boxes too small to learn are left out."""
         generator = key.generator()
-        if generator.random() < self.mosaic:
+        if generator.random() < self.mosaic and key.mosaic:
             picture = self._mosaic(dataset, key.index, key.canvas, generator)
             if generator.random() < self.mixup:
                 other = self._mosaic(dataset, int(generator.integers(len(dataset))), key.canvas, generator)
@@ -130,24 +112,20 @@ class YOLOv5Augmentation(SampleTransform):
         info = ImageInfo(dataset.path(key.index), key.index, dataset.image_size(key.index))
         return Sample(image, boxes, labels, info)
 
-    def _mosaic(self, dataset: DetectionDataset, index: int, size: Size, generator: np.random.Generator) -> _Picture:
-        """Four images around a random point, shown through a random matrix."""
+    def _mosaic(self, dataset: DetectionDataset, index: int, size: Size, generator: np.random.Generator) -> Picture:
+        """Four or nine images, shown through a random matrix."""
         canvas = (2 * size[0], 2 * size[1])
-        centre_y, centre_x = (int(generator.uniform(0.5 * side, 1.5 * side)) for side in size)
-        indices = [index, *generator.integers(len(dataset), size=3).tolist()]
-        tiles = []
-        for corner, position in enumerate(generator.permutation(4).tolist()):
-            height, width = fitted_size(dataset.image_size(indices[position]), size)
-            left = centre_x if corner % 2 else centre_x - width
-            top = centre_y if corner >= 2 else centre_y - height
-            tiles.append(_Tile(indices[position], (height, width), left, top))
-        return _render(dataset, tiles, canvas, size, self._matrix(canvas, size, generator))
+        layout = nine_tiles if self.mosaic9 and generator.random() < self.mosaic9 else four_tiles
+        tiles = layout(dataset, index, size, generator)
+        objects = locate(dataset, tiles, canvas)
+        if self.copy_paste:
+            objects = paste_mirrored(objects, canvas[1], self.copy_paste, generator)
+        return render(dataset, tiles, objects, canvas, size, self._matrix(canvas, size, generator))
 
-    def _single(self, dataset: DetectionDataset, index: int, size: Size, generator: np.random.Generator) -> _Picture:
+    def _single(self, dataset: DetectionDataset, index: int, size: Size, generator: np.random.Generator) -> Picture:
         """One image in the middle of the canvas, shown through a random matrix."""
-        height, width = fitted_size(dataset.image_size(index), size)
-        tile = _Tile(index, (height, width), (size[1] - width) // 2, (size[0] - height) // 2)
-        return _render(dataset, [tile], size, size, self._matrix(size, size, generator))
+        tiles = [single_tile(dataset, index, size)]
+        return render(dataset, tiles, locate(dataset, tiles, size), size, size, self._matrix(size, size, generator))
 
     def _matrix(self, source: Size, target: Size, generator: np.random.Generator) -> RandomMatrix:
         return random_matrix(
@@ -161,12 +139,12 @@ class YOLOv5Augmentation(SampleTransform):
             perspective=self.perspective,
         )
 
-    def _jitter_color(self, picture: _Picture, generator: np.random.Generator) -> None:
+    def _jitter_color(self, picture: Picture, generator: np.random.Generator) -> None:
         hue, saturation, value = (1 + generator.uniform(-1, 1, 3) * self.hsv).tolist()
         if any(self.hsv):
             scale_hsv(picture.image, (hue, saturation, value))
 
-    def _flip(self, picture: _Picture, generator: np.random.Generator) -> None:
+    def _flip(self, picture: Picture, generator: np.random.Generator) -> None:
         height, width = picture.image.shape[:2]
         upside_down, mirrored = (generator.random(2) < (self.flipud, self.fliplr)).tolist()
         if upside_down:
@@ -177,61 +155,11 @@ class YOLOv5Augmentation(SampleTransform):
             picture.boxes[:, [0, 2]] = width - picture.boxes[:, [2, 0]]
 
 
-def _render(
-    dataset: DetectionDataset, tiles: Sequence[_Tile], canvas: Size, size: Size, warp: RandomMatrix
-) -> _Picture:
-    """What ``warp`` shows of tiles on a canvas: a picture of ``size`` with the boxes that remain."""
-    image = new_canvas(size)
-    boxes, labels = [], []
-    for tile in tiles:
-        _draw_tile(dataset, tile, canvas, warp, image)
-        tile_boxes, tile_labels = dataset.annotations(tile.index)
-        boxes.append(_tile_boxes(dataset, tile, tile_boxes))
-        labels.append(tile_labels)
-    height, width = canvas
-    before = np.clip(np.concatenate(boxes), 0, (width, height, width, height)).astype(np.float32)
-    after = transform_boxes(before, warp.matrix, size)
-    keep = keep_boxes(before, after, warp.gain)
-    return _Picture(image, after[keep], np.concatenate(labels)[keep])
-
-
-def _tile_boxes(dataset: DetectionDataset, tile: _Tile, boxes: Boxes) -> Boxes:
-    """Boxes of the original image as pixels of the canvas."""
-    height, width = dataset.image_size(tile.index)
-    scale_y, scale_x = tile.size[0] / height, tile.size[1] / width
-    moved: Boxes = boxes * (scale_x, scale_y, scale_x, scale_y) + (tile.left, tile.top, tile.left, tile.top)
-    return moved
-
-
-def _draw_tile(dataset: DetectionDataset, tile: _Tile, canvas: Size, warp: RandomMatrix, out: Image) -> None:
-    """Draws the part of a tile that lies on the canvas."""
-    image = _read(dataset, tile)
-    scale_y, scale_x = tile.size[0] / image.shape[0], tile.size[1] / image.shape[1]
-    place = np.array([[scale_x, 0, tile.left], [0, scale_y, tile.top], [0, 0, 1]])
-    visible = (
-        max(0, -tile.left) / scale_x,
-        max(0, -tile.top) / scale_y,
-        min(tile.size[1], canvas[1] - tile.left) / scale_x,
-        min(tile.size[0], canvas[0] - tile.top) / scale_y,
-    )
-    draw(image, warp.matrix @ place, visible, out)
-
-
-def _read(dataset: DetectionDataset, tile: _Tile) -> Image:
-    """An image of the tile's size or up to twice as large: more would alias, as it is resampled bilinearly."""
-    image = dataset.read_image(tile.index, max(tile.size))
-    factor = min(image.shape[0] // tile.size[0], image.shape[1] // tile.size[1])
-    if factor < 2:
-        return image
-    size_wh = (image.shape[1] // factor, image.shape[0] // factor)
-    return cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-
-
-def _blend(first: _Picture, second: _Picture, weight: float) -> _Picture:
+def _blend(first: Picture, second: Picture, weight: float) -> Picture:
     """Mixup: a weighted mean of the pictures with the boxes of both."""
     image = cv2.addWeighted(first.image, weight, second.image, 1 - weight, 0).astype(np.uint8, copy=False)
     boxes = np.concatenate([first.boxes, second.boxes])
-    return _Picture(image, boxes, np.concatenate([first.labels, second.labels]))
+    return Picture(image, boxes, np.concatenate([first.labels, second.labels]))
 
 
 def _check_range(limit: float, **values: float) -> None:

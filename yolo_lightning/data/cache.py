@@ -99,6 +99,10 @@ class CachedImages(DetectionDataset):
         """Boxes (n, 4) xyxy in pixels of the original image, and labels (n,)."""
         return self.dataset.annotations(index)
 
+    def outlines(self, index: int) -> list[npt.NDArray[np.float32]]:
+        """Outline (k, 2) xy of each box, in pixels of the original image."""
+        return self.dataset.outlines(index)
+
     def read_image(self, index: int, long_side: int | None = None) -> npt.NDArray[np.uint8]:
         """The image from the cache, read-only; or from the data set if more pixels are asked for than the cache has."""
         height, width = self._sizes[index].tolist()

@@ -21,6 +21,7 @@ from yolo_lightning.data.files import find_images, label_path
 from yolo_lightning.data.images import apply_orientation, decode_image
 from yolo_lightning.data.index import LabelIndex, build_index
 from yolo_lightning.data.problems import DataError, Policy, UnreadableImageError, format_problems
+from yolo_lightning.data.worker_times import WorkerTimes
 from yolo_lightning.paths import cache_directory
 from yolo_lightning.types import Sample, SampleKey
 
@@ -100,6 +101,12 @@ class YOLODataset(DetectionDataset):
         boxes = np.concatenate((centre - half, centre + half), axis=1).clip(0, 1) * (width, height, width, height)
         return boxes.astype(np.float32), labels.copy()
 
+    def outlines(self, index: int) -> list[npt.NDArray[np.float32]]:
+        """The polygon (k, 2) xy in pixels of each row; empty (0, 2) for a row that is a box."""
+        height, width = self.index.size(index)
+        side_wh = np.array([width, height], np.float32)
+        return [points * side_wh if len(points) else points for points in self.index.polygons(index)]
+
     def read_image(self, index: int, long_side: int | None = None) -> npt.NDArray[np.uint8]:
         """Decodes an image, RGB (H, W, 3), turned upright once.
 
@@ -158,6 +165,7 @@ class TransformedDataset(Dataset[Sample | None]):
         # shared memory, so that all workers count together
         self._unreadable = torch.zeros(len(dataset), dtype=torch.uint8)
         self._unreadable.share_memory_()  # type: ignore[no-untyped-call]
+        self.worker_times = WorkerTimes()
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -170,7 +178,8 @@ class TransformedDataset(Dataset[Sample | None]):
     def __getitem__(self, key: SampleKey) -> Sample | None:
         """The sample of a key, or None if an image that it needs cannot be read."""
         try:
-            return self.transform(self.dataset, key)
+            with self.worker_times.measure():
+                return self.transform(self.dataset, key)
         except UnreadableImageError as error:
             if self.policy == "strict":
                 raise

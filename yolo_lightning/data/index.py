@@ -117,6 +117,8 @@ class LabelIndex:
         """Normalised polygon (p, 2) of each row; empty for a row that is a box."""
         rows = self._rows(self._used[index])
         offsets = self._arrays["point_offsets"][rows.start : rows.stop + 1]
+        if offsets[0] == offsets[-1]:  # boxes only, in a hurry
+            return [np.zeros((0, 2), np.float32)] * (rows.stop - rows.start)
         points = self._arrays["points"]
         return [np.asarray(points[begin:end]) for begin, end in itertools.pairwise(offsets.tolist())]
 

@@ -84,6 +84,7 @@ class SyntheticShapes(DetectionDataset):
         image_size: Size of the images, (height, width) or one number for both, in pixels.
         num_objects: Fewest and most objects in an image; a crowded image may get fewer.
         object_size: Smallest and largest diameter, as fractions of the image's shorter side.
+        outlines: Whether objects are labelled by their outlines besides their boxes.
         seed: Another seed gives other images.
 
     Raises:
@@ -103,6 +104,7 @@ class SyntheticShapes(DetectionDataset):
         image_size: int | tuple[int, int] = 160,
         num_objects: tuple[int, int] = (1, 5),
         object_size: tuple[float, float] = (0.18, 0.5),
+        outlines: bool = False,
         seed: int = 0,
     ) -> None:
         if split not in _SPLITS:
@@ -116,6 +118,7 @@ class SyntheticShapes(DetectionDataset):
             raise ValueError(f"num_objects is {num_objects}; it must be two ascending counts")
         self.split, self.seed, self.size = split, seed, size
         self.num_objects, self.object_size = num_objects, object_size
+        self.has_outlines = outlines
         self.num_images = (num_train_images, num_val_images, num_test_images)[_SPLITS.index(split)]
         self._known: dict[int, tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]] = {}
 
@@ -139,6 +142,12 @@ class SyntheticShapes(DetectionDataset):
             boxes = np.array([shape.box for shape in shapes], np.float32).reshape(-1, 4)
             self._known[index] = boxes, np.array([shape.label for shape in shapes], np.int64)
         return self._known[index]
+
+    def outlines(self, index: int) -> list[npt.NDArray[np.float32]]:
+        """Corners (k, 2) xy in pixels of each shape; empty (0, 2) unless the argument ``outlines`` was set."""
+        if not self.has_outlines:
+            return super().outlines(index)
+        return [shape.points.astype(np.float32) for shape in self._shapes(self._generator(index))]
 
     def read_image(self, index: int, long_side: int | None = None) -> Image:
         """Draws the image, always at its full size."""

@@ -102,17 +102,25 @@ def _move_perspective(boxes: Boxes, matrix: Matrix) -> npt.NDArray[np.float64]:
     return around
 
 
-def keep_boxes(before: Boxes, after: Boxes, gain: float) -> npt.NDArray[np.bool_]:
+def keep_boxes(
+    before: Boxes, after: Boxes, gain: float, area_share: float | npt.NDArray[np.float32] = 0.1
+) -> npt.NDArray[np.bool_]:
     """Which boxes are still worth learning, by YOLOv5's rule.
 
-    Kept are those wider and higher than 2 pixels, of more than a tenth of the area they had (times ``gain`` squared)
+    Kept are those wider and higher than 2 pixels, of more than a share of the area they had (times ``gain`` squared)
     and with sides in a ratio below 100.
+
+    Args:
+        before: (n, 4) xyxy.
+        after: (n, 4) xyxy.
+        gain: Scale factor from ``before`` to ``after``.
+        area_share: Least share of the area, one number or (n,); YOLOv5 has 0.1 for boxes and 0.01 for outlines.
     """
     width_before, height_before = (before[:, 2:] - before[:, :2]).T * gain
     width, height = (after[:, 2:] - after[:, :2]).T
     share = width * height / (width_before * height_before + 1e-16)
     aspect = np.maximum(width / (height + 1e-16), height / (width + 1e-16))
-    keep: npt.NDArray[np.bool_] = (width > 2) & (height > 2) & (share > 0.1) & (aspect < 100)
+    keep: npt.NDArray[np.bool_] = (width > 2) & (height > 2) & (share > area_share) & (aspect < 100)
     return keep
 
 
@@ -121,7 +129,13 @@ def new_canvas(size: tuple[int, int]) -> Image:
     return np.full((*size, 3), PADDING_VALUE, np.uint8)
 
 
-def draw(image: Image, matrix: Matrix, visible: tuple[float, float, float, float], out: Image) -> None:
+def draw(
+    image: Image,
+    matrix: Matrix,
+    visible: tuple[float, float, float, float],
+    out: Image,
+    mask: npt.NDArray[np.uint8] | None = None,
+) -> None:
     """Draws the visible part of ``image`` into ``out``; touches no other pixel of it.
 
     Args:
@@ -129,14 +143,17 @@ def draw(image: Image, matrix: Matrix, visible: tuple[float, float, float, float
         matrix: (3, 3), from pixels of ``image`` to pixels of ``out``.
         visible: The part to draw, xyxy in pixels of ``image``, inside it.
         out: (H, W, 3), written to.
+        mask: (h, w), share 0…255 of each pixel of ``image`` that is to be drawn; what moves onto less than half of a
+            pixel of ``out`` is left out. None draws all of it.
     """
     x1, y1, x2, y2 = visible
     if x1 >= x2 or y1 >= y2:
         return
-    if matrix[0, 1] == matrix[1, 0] == matrix[2, 0] == matrix[2, 1] == 0 and matrix[0, 0] > 0 and matrix[1, 1] > 0:
+    is_upright = matrix[0, 1] == matrix[1, 0] == matrix[2, 0] == matrix[2, 1] == 0
+    if mask is None and is_upright and matrix[0, 0] > 0 and matrix[1, 1] > 0:
         _draw_upright(image, matrix, visible, out)
     else:
-        _draw_warped(image, matrix, visible, out)
+        _draw_warped(image, matrix, visible, out, mask)
 
 
 class _Span(NamedTuple):
@@ -169,7 +186,13 @@ def _draw_upright(image: Image, matrix: Matrix, visible: tuple[float, float, flo
     out[down.drawn, across.drawn] = resized[down.crop, across.crop]
 
 
-def _draw_warped(image: Image, matrix: Matrix, visible: tuple[float, float, float, float], out: Image) -> None:
+def _draw_warped(
+    image: Image,
+    matrix: Matrix,
+    visible: tuple[float, float, float, float],
+    out: Image,
+    mask: npt.NDArray[np.uint8] | None,
+) -> None:
     """Draws through any matrix; a second warp, of a mask, says which pixels the image covers."""
     left, top, right, bottom = (round(edge) for edge in visible)
     if left >= right or top >= bottom:
@@ -183,8 +206,11 @@ def _draw_warped(image: Image, matrix: Matrix, visible: tuple[float, float, floa
     from_out = np.array([[1, 0, -x1 - 0.5], [0, 1, -y1 - 0.5], [0, 0, 1]])
     centred, size_wh, region = from_out @ matrix @ to_image, (x2 - x1, y2 - y1), out[y1:y2, x1:x2]
     warped = cv2.warpPerspective(part, centred, size_wh, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    mask = cv2.warpPerspective(np.full(part.shape[:2], 255, np.uint8), centred, size_wh, flags=cv2.INTER_NEAREST)
-    cv2.copyTo(warped, mask, region)
+    covered = cv2.warpPerspective(np.full(part.shape[:2], 255, np.uint8), centred, size_wh, flags=cv2.INTER_NEAREST)
+    if mask is not None:
+        wanted = cv2.warpPerspective(mask[top:bottom, left:right], centred, size_wh, flags=cv2.INTER_LINEAR)
+        covered[wanted < 128] = 0
+    cv2.copyTo(warped, covered, region)
 
 
 def _extent(matrix: Matrix, rectangle: tuple[int, int, int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
