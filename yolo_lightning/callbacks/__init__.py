@@ -5,5 +5,6 @@ from yolo_lightning.callbacks.ema import EMA
 from yolo_lightning.callbacks.metrics_file import MetricsFile
 from yolo_lightning.callbacks.pictures import Pictures
 from yolo_lightning.callbacks.progress import DetectionProgressBar
+from yolo_lightning.callbacks.step_times import StepTimes
 
-__all__ = ["EMA", "DetectionProgressBar", "MetricsFile", "Pictures", "RunCheckpoint"]
+__all__ = ["EMA", "DetectionProgressBar", "MetricsFile", "Pictures", "RunCheckpoint", "StepTimes"]

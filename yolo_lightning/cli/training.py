@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info
 
 from yolo_lightning import __version__
-from yolo_lightning.callbacks import EMA, DetectionProgressBar, MetricsFile, Pictures, RunCheckpoint
+from yolo_lightning.callbacks import EMA, DetectionProgressBar, MetricsFile, Pictures, RunCheckpoint, StepTimes
 from yolo_lightning.cli import TOOLS
 from yolo_lightning.cli.logger import RunCSVLogger
 from yolo_lightning.cli.run_directory import reserve_run_directory
@@ -59,6 +59,7 @@ class YOLOCLI(LightningCLI):
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.add_lightning_class_args(Pictures, "pictures")
+        parser.add_lightning_class_args(StepTimes, "step_times")
         parser.set_defaults(
             {
                 "model": {"class_path": "yolo_lightning.module.DetectionModule"},

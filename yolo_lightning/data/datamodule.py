@@ -147,6 +147,11 @@ class DetectionDataModule(LightningDataModule):
         """Training batches of an epoch."""
         return ceil(self._num_samples / self.batch_size)
 
+    @property
+    def worker_times(self) -> npt.NDArray[np.float64]:
+        """(workers, 2) seconds and training samples so far of each worker of this process."""
+        return self._split("train").worker_times.totals()
+
     def dataset(self, split: str) -> DetectionDataset:
         """Images and labels of ``train``, ``val`` or ``test``, as they are on disk, but for ``single_class``."""
         if split not in self._datasets:
