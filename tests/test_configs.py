@@ -74,7 +74,7 @@ def test_unknown_keys_are_errors(parse, tmp_path):
 EXPECTED = {
     "scratch-low": {},
     "scratch-med": {"lrf": 0.1, "obj": 0.7, "cls": 0.3, "scale": 0.9, "mixup": 0.1},
-    "scratch-high": {"lrf": 0.1, "obj": 0.7, "cls": 0.3, "scale": 0.9, "mixup": 0.1},
+    "scratch-high": {"lrf": 0.1, "obj": 0.7, "cls": 0.3, "scale": 0.9, "mixup": 0.1, "copy_paste": 0.1},
     "no-augmentation": {
         **{"lrf": 0.1, "obj": 0.7, "cls": 0.3, "hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0},
         **{"translate": 0.0, "scale": 0.0, "fliplr": 0.0, "mosaic": 0.0},

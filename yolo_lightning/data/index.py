@@ -43,7 +43,8 @@ class LabelIndex:
     """
 
     def __init__(self, arrays: Arrays, file: Path | None = None) -> None:
-        self._arrays: dict[str, npt.NDArray[Any]] = arrays
+        # still mapped, but plain arrays: slices of np.memmap take several times as long
+        self._arrays: dict[str, npt.NDArray[Any]] = {name: np.asarray(array) for name, array in arrays.items()}
         self.file = file
         self._used = np.flatnonzero(self._arrays["headers"][:, 3])
 
