@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
 import torch
 
-from yolo_lightning.models import YOLOv5Head
+from yolo_lightning.models import YOLOv5Head, build_detector, describe, yolov5
 from yolo_lightning.types import FeatureInfo
 
 P5 = FeatureInfo((8, 16, 32), (8, 16, 32))
@@ -111,6 +112,37 @@ def test_anchors_are_saved() -> None:
     other = YOLOv5Head(P5, 1)
     other.load_state_dict(head.state_dict())
     assert torch.equal(other.anchors, head.anchors)
+
+
+def test_set_anchors_are_saved_and_described() -> None:
+    detector = yolov5("n", 2)
+    anchors = [[12.35, 10.1, 3, 4, 5, 6], [7, 8, 9.99, 10, 11, 12], [13, 14, 15, 16, 17.5, 1e3]]
+    detector.head.set_anchors([[[x, y] for x, y in zip(level[::2], level[1::2], strict=True)] for level in anchors])
+    assert detector.head.anchors.flatten(1).tolist() == [pytest.approx(level) for level in anchors]
+    assert describe(detector)["init_args"]["head"]["init_args"]["anchors"] == anchors
+    other = build_detector(describe(detector), 2)
+    assert torch.equal(other.head.anchors, detector.head.anchors)
+    assert describe(other) == describe(detector)
+    assert describe(copy.deepcopy(detector).half()) == describe(detector)
+
+
+def test_anchors_of_a_state_are_described() -> None:
+    source, detector = yolov5("n", 2), yolov5("n", 2)
+    source.head.anchors += 0.25
+    detector.load_state_dict(source.state_dict())
+    assert torch.equal(build_detector(describe(detector), 2).head.anchors, source.head.anchors)
+    detector.load_state_dict(yolov5("n", 2).state_dict())
+    assert describe(detector)["init_args"]["head"]["init_args"]["anchors"] is None
+
+
+def test_set_anchors_of_another_number_are_refused() -> None:
+    head = YOLOv5Head(P5, 1)
+    with pytest.raises(ValueError, match="3 anchors a level, not 2"):
+        head.set_anchors([[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]])
+    with pytest.raises(ValueError, match="anchors must"):
+        head.set_anchors([[1, 2]])
+    assert head.anchors[0, 0].tolist() == [10, 13]
+    assert not head.has_own_anchors
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from yolo_lightning.models import (
     CSPDarknet,
     Detector,
     YOLOv5Head,
+    build_detector,
     describe,
     detector_from_weights,
     load_weights,
@@ -49,6 +50,18 @@ def test_head_of_other_classes_is_skipped_and_said(nano: Detector, save_official
     assert reasons["head.m.0.weight"] == "shape (255, 64, 1, 1) in the file, (24, 64, 1, 1) in the network"
     assert all(torch.equal(detector.state_dict()[name], before[name]) for name in reasons)
     assert "head.m.0.bias: shape (255,)" in str(report)
+
+
+def test_given_anchors_stay(nano: Detector, save_official: Save) -> None:
+    anchors = [[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12], [13, 14, 15, 16, 17, 18]]
+    description = describe(nano)
+    description["init_args"]["head"]["init_args"]["anchors"] = anchors
+    given = build_detector(description, 80)
+    (fitted := yolov5("n")).head.set_anchors(anchors)
+    for detector in (given, fitted):
+        report = load_weights(detector, save_official(official_state_dict(nano)))
+        assert report.skipped == [("head.anchors", "the network was given its own")]
+        assert detector.head.anchors.flatten(1).tolist() == anchors
 
 
 def test_missing_and_unknown_names_are_said(nano: Detector, save_official: Save) -> None:

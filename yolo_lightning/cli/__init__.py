@@ -12,6 +12,7 @@ from yolo_lightning.errors import InputError
 __all__ = ["TOOLS", "main"]
 
 TOOLS = {
+    "anchors": "yolo_lightning.tools.anchors:anchors",
     "check": "yolo_lightning.tools.check:check",
 }
 """Plain typed functions that run as ``yolo-lightning NAME``; imported when they are called."""

@@ -18,8 +18,17 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info
 
 from yolo_lightning import __version__
-from yolo_lightning.callbacks import EMA, DetectionProgressBar, MetricsFile, Pictures, RunCheckpoint, StepTimes
+from yolo_lightning.callbacks import (
+    EMA,
+    AutoAnchor,
+    DetectionProgressBar,
+    MetricsFile,
+    Pictures,
+    RunCheckpoint,
+    StepTimes,
+)
 from yolo_lightning.cli import TOOLS
+from yolo_lightning.cli.config_file import SaveResolvedConfig
 from yolo_lightning.cli.logger import RunCSVLogger
 from yolo_lightning.cli.run_directory import reserve_run_directory
 from yolo_lightning.data import DetectionDataModule
@@ -55,6 +64,7 @@ class YOLOCLI(LightningCLI):
         """Adds the run directory and the callbacks as keys of their own, so that fragments of configuration merge."""
         parser.add_argument("--name", type=str | None, help="Name of the run directory. Default: the command.")
         parser.add_argument("--runs", type=Path, default=Path("runs"), help="Directory of the run directories.")
+        parser.add_lightning_class_args(AutoAnchor, "auto_anchor")  # first, so that others see its anchors
         parser.add_lightning_class_args(EMA, "ema")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
@@ -109,6 +119,8 @@ class YOLOCLI(LightningCLI):
         """Makes the Trainer with run directory, loggers and callbacks, none of which changes the saved config."""
         given = self.config_init[self.subcommand]
         config = given.trainer
+        if given.ckpt_path is not None:
+            given.auto_anchor.enabled = False  # the checkpoint brings its own anchors
         _check_devices(config.accelerator, config.devices)
         defaults: dict[str, Any] = {}
         if not config.fast_dev_run:
@@ -147,6 +159,7 @@ def run(args: Sequence[str]) -> None:
         YOLOCLI(
             DetectionModule,
             DetectionDataModule,
+            save_config_callback=SaveResolvedConfig,
             args=list(args),
             seed_everything_default=0,
             subclass_mode_model=True,

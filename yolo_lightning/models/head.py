@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +69,9 @@ class YOLOv5Head(Head):
         anchors: Width and height of the anchors of each level in pixels, flat ``[[10, 13, 16, 30, …], …]`` or in pairs
             ``[[[10, 13], [16, 30], …], …]``. None takes those published for three (P5) or four (P6) levels.
 
+    Attributes:
+        has_own_anchors: Whether anchors were given; ``load_weights`` leaves these as they are.
+
     Raises:
         ValueError: If the anchors do not fit the levels, or the number of classes is not positive.
     """
@@ -79,11 +82,36 @@ class YOLOv5Head(Head):
             raise ValueError(f"num_classes must be at least 1, not {num_classes}")
         self.num_classes = num_classes
         self.strides = features.strides
+        self.has_own_anchors = anchors is not None
         self.anchors: Tensor
         self.register_buffer("anchors", _anchor_tensor(anchors, num_levels=len(features.strides)))
+        self._constructed_anchors = _plain(self.anchors)
         num_outputs = self.anchors.shape[1] * (5 + num_classes)
         self.m = nn.ModuleList(nn.Conv2d(channels, num_outputs, kernel_size=1) for channels in features.channels)
         self._initialize_biases()
+
+    @torch.no_grad()
+    def set_anchors(self, anchors: Anchors) -> None:
+        """Replaces the anchors.
+
+        Args:
+            anchors: As in the constructor, as many for each level as there are now.
+
+        Raises:
+            ValueError: If they do not fit the levels, or their number is another.
+        """
+        tensor = _anchor_tensor(anchors, num_levels=len(self.strides))
+        if tensor.shape != self.anchors.shape:
+            raise ValueError(f"the head has {self.anchors.shape[1]} anchors a level, not {tensor.shape[1]}")
+        self.anchors.copy_(tensor)
+        self.has_own_anchors = True
+
+    def constructor_arguments(self) -> dict[str, Any]:
+        """Arguments of the constructor by name; ``anchors`` are those of now, wherever they came from."""
+        arguments = super().constructor_arguments()
+        if "anchors" in arguments and _plain(self.anchors) != self._constructed_anchors:
+            arguments["anchors"] = _plain(self.anchors)
+        return arguments
 
     @torch.no_grad()
     def _initialize_biases(self) -> None:
@@ -153,3 +181,10 @@ def _anchor_tensor(anchors: Anchors | None, num_levels: int) -> Tensor:
     if len(tensor) != num_levels or tensor.shape[1] == 0 or (not tensor.is_meta and not bool((tensor > 0).all())):
         raise ValueError(f"anchors must be positive and given for each of the {num_levels} levels, not {anchors}")
     return tensor
+
+
+def _plain(anchors: Tensor) -> list[list[float]] | None:
+    """Anchors of each level, flat, in the fewest digits that give the same float32: 12.35, not 12.350000381."""
+    if anchors.is_meta:
+        return None
+    return [[float(str(value)) for value in level] for level in anchors.detach().float().flatten(1).cpu().numpy()]

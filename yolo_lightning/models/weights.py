@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,7 +49,8 @@ def load_weights(detector: Detector, path: str | Path) -> TransferReport:
     """Transfers what fits, by name and shape, from a file into a detector.
 
     Args:
-        detector: Changed in place. Its parts that published files do not know keep their values.
+        detector: Changed in place. Its parts that published files do not know keep their values, and so do anchors that
+            its head was given.
         path: A published YOLOv5 ``.pt`` (v6 or v7, any size), a checkpoint of this library, or safetensors with the
             names of either. The bare name of a published file that is not there (``yolov5s.pt``) is downloaded.
 
@@ -60,7 +62,8 @@ def load_weights(detector: Detector, path: str | Path) -> TransferReport:
         InputError: If the file cannot be read, or no weight of it fits.
     """
     tensors = _own_tensors(detector, read_checkpoint(resolve_weights(path)))
-    report = _transfer(detector, tensors)
+    own_anchors = getattr(detector.head, "has_own_anchors", False)
+    report = _transfer(detector, tensors, kept=("head.anchors",) if own_anchors else ())
     # Biases and counters may fit by chance: another size of the same network shares their shapes.
     weights = {name for name, parameter in detector.named_parameters() if parameter.ndim > 1}
     if weights.isdisjoint(report.transferred):
@@ -120,12 +123,14 @@ def _own_tensors(detector: Detector, checkpoint: Checkpoint) -> dict[str, Tensor
 
 
 @torch.no_grad()
-def _transfer(detector: Detector, tensors: dict[str, Tensor]) -> TransferReport:
+def _transfer(detector: Detector, tensors: dict[str, Tensor], kept: Sequence[str] = ()) -> TransferReport:
     report = TransferReport([], [])
     own = detector.state_dict()
     for name, tensor in tensors.items():
         if name not in own:
             report.skipped.append((name, "the network has no such tensor"))
+        elif name in kept:
+            report.skipped.append((name, "the network was given its own"))
         elif own[name].shape != tensor.shape:
             reason = f"shape {tuple(tensor.shape)} in the file, {tuple(own[name].shape)} in the network"
             report.skipped.append((name, reason))
