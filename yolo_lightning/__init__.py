@@ -21,8 +21,10 @@ _PUBLIC = {
     "ImageInfo": "types",
     "Sample": "types",
     "YOLOv5Loss": "losses",
+    "detector_from_weights": "models",
     "load_weights": "models",
     "official_state_dict": "models",
+    "save_weights": "models",
     "yolov5": "models",
 }
 

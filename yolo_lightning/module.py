@@ -52,6 +52,8 @@ class DetectionModule(LightningModule):
         weights: File to start from: a published YOLOv5 ``.pt``, one of our checkpoints, or safetensors. What fits by
             name and shape is transferred.
         channels_last: Keep images and weights in the memory layout that convolutions run fastest in.
+        compile: Compile the network with ``torch.compile`` when it first runs. Names of weights stay as they are; when
+            the image size changes, it is compiled once more, for all sizes.
 
     Raises:
         ValueError: If there are no class names, or the weights do not fit.
@@ -71,6 +73,7 @@ class DetectionModule(LightningModule):
         nominal_batch_size: int = 64,
         weights: str | None = None,
         channels_last: bool = True,
+        compile: bool = False,  # noqa: A002
     ) -> None:
         super().__init__()
         if not class_names:
@@ -88,11 +91,14 @@ class DetectionModule(LightningModule):
         self.nominal_batch_size = nominal_batch_size
         self.channels_last = channels_last
         self._last_step = -1
+        self._saved_max_epochs: int | None = None
         self._batch_losses: list[tuple[int, dict[str, Tensor]]] = []
         if weights is not None:
             rank_zero_info(str(load_weights(self.detector, weights)))
         if channels_last:
             self.detector.to(memory_format=torch.channels_last)
+        if compile:
+            self.detector.compile()  # in place: no wrapper, whose name would be in every key of a checkpoint
 
     def forward(self, images: Tensor) -> list[Detections]:
         """Detects in (B, 3, H, W) floating-point RGB images in 0…1; boxes in pixels of these images."""
@@ -152,9 +158,21 @@ class DetectionModule(LightningModule):
     # ---------------------------------------------------------------------------------------------- training
 
     def on_train_start(self) -> None:
-        """Refuses a run without an end, for which the schedule is not defined."""
+        """Refuses a run without an end, for which the schedule is not defined; says how a longer one goes on."""
         if not self.trainer.max_epochs or self.trainer.max_epochs < 1:
             raise InputError("trainer.max_epochs must be positive: the learning-rate schedule spans it")
+        if self._saved_max_epochs not in (None, self.trainer.max_epochs):
+            rank_zero_info(self._changed_schedule(self._saved_max_epochs, self.trainer.max_epochs))
+        self._saved_max_epochs = None
+
+    def _changed_schedule(self, before: int, now: int) -> str:
+        """What a resumed run of another length says. The schedule is a function of epoch and length alone."""
+        epoch = self.current_epoch
+        old, new = (self.schedule.factor(min(epoch, length), length) for length in (before, now))
+        return (
+            f"trainer.max_epochs is {now} instead of {before}: from epoch {epoch} the learning rate follows the "
+            f"schedule of {now} epochs, so that it goes on at {new:.3g} of the initial rate instead of {old:.3g}"
+        )
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Sets rate, momentum and whether this batch ends in an optimizer step, from the batch counter."""
@@ -185,7 +203,7 @@ class DetectionModule(LightningModule):
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
     ) -> None:
-        """Steps and starts the next accumulation."""
+        """Steps and starts the next accumulation; also when a scaler of fp16 skips the step, as YOLOv5 does."""
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         optimizer.zero_grad()
         self._last_step = epoch * int(self.trainer.num_training_batches) + batch_idx
@@ -283,6 +301,11 @@ class DetectionModule(LightningModule):
             "class_names": list(self.class_names),
             "detector": describe(self.detector),
         }
+        checkpoint["max_epochs"] = self.trainer.max_epochs
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Notes the length of the run that is resumed."""
+        self._saved_max_epochs = checkpoint.get("max_epochs")
 
 
 def _in_originals(detections: Sequence[Detections], batch: Batch) -> list[Detections]:

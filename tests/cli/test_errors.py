@@ -66,7 +66,10 @@ CASES: dict[str, tuple[Options, list[str]]] = {
         ["labels/train/001.txt:2", "class 5", "0…4"],
     ),
     "checkpoint missing": (lambda shapes, folder: ["--ckpt_path=none.ckpt"], ["--ckpt_path", "none.ckpt"]),
-    "checkpoint of nothing": (lambda shapes, folder: ["--ckpt_path=last"], ["--ckpt_path", "no file last"]),
+    "checkpoint of no run": (
+        lambda shapes, folder: ["--ckpt_path=last"],
+        ["--ckpt_path last", "there is no runs/*/checkpoints/last.ckpt"],
+    ),
     "checkpoint a folder": (lambda shapes, folder: [f"--ckpt_path={folder}"], ["--ckpt_path"]),
     "checkpoint a text": (
         lambda shapes, folder: [f"--ckpt_path={text_file(folder)}"],

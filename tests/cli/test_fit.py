@@ -55,7 +55,9 @@ def test_run_directory(first: Path):
         "metrics.csv",
         "metrics.json",
         "checkpoints/best.ckpt",
+        "checkpoints/best.safetensors",
         "checkpoints/last.ckpt",
+        "checkpoints/last.safetensors",
     }
     assert pictures == {
         "images/train_batch0.jpg",

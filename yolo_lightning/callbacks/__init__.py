@@ -3,9 +3,19 @@
 from yolo_lightning.callbacks.auto_anchor import AutoAnchor
 from yolo_lightning.callbacks.checkpoint import RunCheckpoint
 from yolo_lightning.callbacks.ema import EMA
+from yolo_lightning.callbacks.finite import FiniteCheck
 from yolo_lightning.callbacks.metrics_file import MetricsFile
 from yolo_lightning.callbacks.pictures import Pictures
 from yolo_lightning.callbacks.progress import DetectionProgressBar
 from yolo_lightning.callbacks.step_times import StepTimes
 
-__all__ = ["EMA", "AutoAnchor", "DetectionProgressBar", "MetricsFile", "Pictures", "RunCheckpoint", "StepTimes"]
+__all__ = [
+    "EMA",
+    "AutoAnchor",
+    "DetectionProgressBar",
+    "FiniteCheck",
+    "MetricsFile",
+    "Pictures",
+    "RunCheckpoint",
+    "StepTimes",
+]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from yolo_lightning.errors import InputError
 
-__all__ = ["reserve_run_directory"]
+__all__ = ["remove_if_empty", "reserve_run_directory"]
 
 _INHERITED = "YOLO_LIGHTNING_RUN_DIRECTORY"
 
@@ -41,3 +43,18 @@ def reserve_run_directory(root: Path, name: str) -> Path:
     except OSError as error:
         raise InputError(f"cannot make a run directory in {root}: {error}; choose another with --runs") from error
     raise AssertionError("unreachable")
+
+
+@contextmanager
+def remove_if_empty() -> Iterator[None]:
+    """Removes the run directory if the run fails before it wrote anything, so that the next one gets its name."""
+    is_first = getattr(rank_zero_only, "rank", 0) == 0
+    if is_first:
+        os.environ.pop(_INHERITED, None)  # that of an earlier run in this process
+    try:
+        yield
+    except BaseException:
+        if is_first and (directory := os.environ.pop(_INHERITED, None)):
+            with suppress(OSError):  # it holds something
+                Path(directory).rmdir()
+        raise

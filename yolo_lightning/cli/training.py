@@ -22,6 +22,7 @@ from yolo_lightning.callbacks import (
     EMA,
     AutoAnchor,
     DetectionProgressBar,
+    FiniteCheck,
     MetricsFile,
     Pictures,
     RunCheckpoint,
@@ -30,10 +31,10 @@ from yolo_lightning.callbacks import (
 from yolo_lightning.cli import TOOLS
 from yolo_lightning.cli.config_file import SaveResolvedConfig
 from yolo_lightning.cli.logger import RunCSVLogger
-from yolo_lightning.cli.run_directory import reserve_run_directory
+from yolo_lightning.cli.resume import check_checkpoint, check_not_finished, resolve_checkpoint
+from yolo_lightning.cli.run_directory import remove_if_empty, reserve_run_directory
 from yolo_lightning.data import DetectionDataModule
 from yolo_lightning.errors import InputError
-from yolo_lightning.models import check_description
 from yolo_lightning.module import DetectionModule
 
 __all__ = ["YOLOCLI", "run"]
@@ -69,6 +70,7 @@ class YOLOCLI(LightningCLI):
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.add_lightning_class_args(Pictures, "pictures")
+        parser.add_lightning_class_args(FiniteCheck, "finite_check")
         parser.add_lightning_class_args(StepTimes, "step_times")
         parser.set_defaults(
             {
@@ -86,12 +88,16 @@ class YOLOCLI(LightningCLI):
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parses; then checks the checkpoint, from which LightningCLI is about to read the network."""
+        """Parses; then finds and checks the checkpoint, from which LightningCLI is about to read the network."""
         assert isinstance(args, list)  # as `run` hands them over; Lightning's own method warns of that
         self.config = parser.parse_args(args)
         given = self.config[self.config.subcommand]
         if given.ckpt_path is not None and given.ckpt_path not in {"hpc", "registry"}:
-            _check_checkpoint(Path(given.ckpt_path))
+            path = resolve_checkpoint(str(given.ckpt_path), given.runs, given.name, self.config.subcommand)
+            checkpoint = check_checkpoint(path)
+            given.ckpt_path = str(path)
+            if self.config.subcommand == "fit":
+                check_not_finished(checkpoint, path, given.trainer.max_epochs)
 
     def before_instantiate_classes(self) -> None:
         """Completes the configuration that is saved: precision, and the model's class names, which are the data's.
@@ -144,6 +150,7 @@ class YOLOCLI(LightningCLI):
             rank_zero_info(f"Best checkpoint: {checkpoint.best_model_path} ({checkpoint.monitor} {best:.4f})")
 
 
+@remove_if_empty()
 def run(args: Sequence[str]) -> None:
     """Runs ``fit``, ``validate`` or ``test``.
 
@@ -204,22 +211,6 @@ def _build_data(config: Namespace) -> Any:
     parser = LightningArgumentParser()
     parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
     return parser.instantiate_classes(Namespace(data=config.clone())).data  # type: ignore[no-untyped-call]
-
-
-def _check_checkpoint(path: Path) -> None:
-    if not path.is_file():
-        raise InputError(f"--ckpt_path: there is no file {path}")
-    try:
-        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:
-        raise InputError(
-            f"--ckpt_path: {path} is not a checkpoint of this library ({type(error).__name__}); "
-            "weights from elsewhere, such as a published YOLOv5 file, are given with --model.weights"
-        ) from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise InputError(f"--ckpt_path: {path} holds no state_dict, so it is not a checkpoint of this library")
-    if "detector" in checkpoint.get("hyper_parameters", {}):
-        check_description(checkpoint["hyper_parameters"]["detector"])
 
 
 def _on_cpu(accelerator: Any) -> bool:

@@ -7,6 +7,7 @@ from yolo_lightning.models.detector import Detector, yolov5
 from yolo_lightning.models.head import Head, YOLOv5Head
 from yolo_lightning.models.neck import PAFPN, Neck
 from yolo_lightning.models.official import official_layers, official_state_dict
+from yolo_lightning.models.saving import save_weights
 from yolo_lightning.models.weights import TransferReport, detector_from_weights, load_weights, resolve_weights
 
 __all__ = [
@@ -28,5 +29,6 @@ __all__ = [
     "official_state_dict",
     "read_checkpoint",
     "resolve_weights",
+    "save_weights",
     "yolov5",
 ]

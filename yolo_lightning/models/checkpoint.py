@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,10 @@ from yolo_lightning.models.archive import TorchArchive
 from yolo_lightning.models.layers import BATCH_NORM_EPS
 from yolo_lightning.models.unpickler import Stub, TensorRecord
 
-__all__ = ["Checkpoint", "WeightsNotFoundError", "read_checkpoint"]
+__all__ = ["FORMAT_VERSION", "Checkpoint", "WeightsNotFoundError", "read_checkpoint"]
+
+FORMAT_VERSION = "1"
+"""Of the metadata in our safetensors files; a reader refuses any other."""
 
 _OFFICIAL_NAME = re.compile(r"model\.\d+\.")
 _KINDS = "a published YOLOv5 .pt, a checkpoint of this library (.ckpt) or .safetensors"
@@ -171,9 +175,26 @@ def _require(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _read_safetensors(path: Path) -> Checkpoint:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            return Checkpoint(_require({name: file.get_tensor(name) for name in file.keys()}))  # noqa: SIM118
+            metadata = file.metadata() or {}
+            tensors = _require({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     except safetensors.SafetensorError as error:
         raise InputError(f"the safetensors file is damaged ({error}): get it again") from error
+    # Files of others have metadata too, with other keys.
+    return _described(tensors, metadata) if "format_version" in metadata else Checkpoint(tensors)
+
+
+def _described(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> Checkpoint:
+    """A file of our own; see :func:`yolo_lightning.models.save_weights`."""
+    version = metadata["format_version"]
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"it has format version {version}, this library reads {FORMAT_VERSION}: use the version that wrote it"
+        )
+    try:
+        names, description = (json.loads(metadata.get(key, "null")) for key in ("class_names", "detector"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"the metadata of the safetensors file are damaged ({error}): get it again") from error
+    return Checkpoint(tensors, _class_names(names), description if isinstance(description, dict) else None)
 
 
 def _class_names(names: object) -> tuple[str, ...] | None:

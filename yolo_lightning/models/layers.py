@@ -10,6 +10,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 __all__ = ["C3", "SPPF", "Bottleneck", "Conv", "scale_channels", "scale_repeats"]
@@ -55,7 +56,7 @@ class Conv(nn.Module):
 
     def fuse(self) -> None:
         """Folds the normalisation into the convolution, in place; for evaluation only. Does nothing the second time."""
-        if isinstance(self.bn, nn.BatchNorm2d):
+        if isinstance(self.bn, _BatchNorm):  # synchronised ones are no BatchNorm2d
             self.conv = fuse_conv_bn_eval(self.conv, self.bn)
             self.bn = nn.Identity()
 

@@ -75,7 +75,8 @@ def detector_from_weights(path: str | Path) -> tuple[Detector, tuple[str, ...] |
     """The network that a file holds, with its weights, and the names of its classes if the file has them.
 
     Args:
-        path: As in :func:`load_weights`. Safetensors must have the names of published files.
+        path: As in :func:`load_weights`. Safetensors must be by :func:`~yolo_lightning.models.save_weights`, or have
+            the names of published files.
 
     Raises:
         WeightsNotFoundError: If there is no such file.

@@ -1,0 +1,80 @@
+"""Weights as a file to share: safetensors, in half precision, with what is needed to make the detector again."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from yolo_lightning.models.build import describe
+from yolo_lightning.models.checkpoint import FORMAT_VERSION
+from yolo_lightning.models.detector import Detector
+
+__all__ = ["save_weights"]
+
+
+def save_weights(
+    detector: Detector,
+    path: str | Path,
+    class_names: Sequence[str],
+    epoch: int | None = None,
+    fitness: float | None = None,
+) -> None:
+    """Writes the weights alone, in half precision; a file that is there is replaced in one step.
+
+    What :meth:`torch.nn.Module.half` keeps exact, such as anchors, stays as it is, and so does a tensor with a value
+    that half precision cannot hold.
+
+    :func:`~yolo_lightning.models.detector_from_weights` makes the detector again, :func:`load_weights` starts another
+    from it. The metadata are strings: ``format_version``; ``class_names`` and ``detector`` (the network, as
+    :func:`~yolo_lightning.models.describe` has it) as JSON; ``epoch`` and ``fitness`` if given.
+
+    Args:
+        detector: Not changed.
+        path: File to write, by custom ``*.safetensors``.
+        class_names: Names of the classes, in the order of the labels.
+        epoch: Epoch of the weights, from 0.
+        fitness: Fitness of the weights.
+
+    Raises:
+        InputError: If the network cannot be described; see :func:`~yolo_lightning.models.describe`.
+        ValueError: If there are more or fewer names than classes.
+        OSError: If the file cannot be written.
+    """
+    if len(class_names) != detector.num_classes:
+        raise ValueError(f"{len(class_names)} class names for a detector of {detector.num_classes} classes")
+    metadata = {
+        "format": "pt",  # by which other libraries know the layout of convolutions
+        "format_version": FORMAT_VERSION,
+        "class_names": json.dumps(list(class_names)),
+        "detector": json.dumps(describe(detector)),
+    }
+    optional = {"epoch": epoch, "fitness": fitness}
+    metadata.update({name: json.dumps(value) for name, value in optional.items() if value is not None})
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file(_half_tensors(detector), temporary, metadata)
+        temporary.replace(path)
+    except SafetensorError as error:
+        raise OSError(f"{path} was not written: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _half_tensors(detector: Detector) -> dict[str, Tensor]:
+    """Independent copies on the CPU, row after row, as safetensors wants them."""
+    narrowed = copy.deepcopy(detector).half().state_dict()
+    tensors = {}
+    for name, exact in detector.state_dict().items():
+        narrow = narrowed[name]
+        kept = narrow if torch.equal(narrow.isfinite(), exact.isfinite()) else exact
+        tensors[name] = kept.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+    return tensors
