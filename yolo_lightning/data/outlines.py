@@ -60,11 +60,11 @@ def _project(points: Points, matrix: Matrix) -> Points:
 
 
 def _margins(points: Points, matrix: Matrix, canvas: Size, size: Size) -> Points:
-    """(n, 9) linear functions of the points, none of which is negative where a point is on the canvas and is seen."""
+    """(9, n) linear functions of the points, none of which is negative where a point is on the canvas and is seen."""
     x, y = points.T
     moved_x, moved_y, depth = matrix[:, :2] @ points.T + matrix[:, 2:]
     picture = (moved_x, size[1] * depth - moved_x, moved_y, size[0] * depth - moved_y, depth - _SMALLEST_DEPTH)
-    return np.stack([x, canvas[1] - x, y, canvas[0] - y, *picture], axis=1)
+    return np.stack([x, canvas[1] - x, y, canvas[0] - y, *picture])
 
 
 def _visible_ends(begin: Points, end: Points, matrix: Matrix, canvas: Size, size: Size) -> Points:
@@ -72,9 +72,9 @@ def _visible_ends(begin: Points, end: Points, matrix: Matrix, canvas: Size, size
     first, last = (_margins(points, matrix, canvas, size) for points in (begin, end))
     with np.errstate(divide="ignore", invalid="ignore"):
         crossing = first / (first - last)
-    enter = np.where(first < last, crossing, 0).max(1, initial=0)
-    leave = np.where(first > last, crossing, 1).min(1, initial=1)
-    hidden = ((first < 0) & (last < 0)).any(1) | (enter > leave)
+    enter = np.where(first < last, crossing, 0).max(0, initial=0)
+    leave = np.where(first > last, crossing, 1).min(0, initial=1)
+    hidden = ((first < 0) & (last < 0)).any(0) | (enter > leave)
     shares = np.stack([enter, leave], axis=1)[..., None]
     ends = begin[:, None] + shares * (end - begin)[:, None]
     ends[hidden] = np.nan

@@ -114,21 +114,22 @@ def render(
     The box of an object with an outline is drawn around what is seen of the outline; other boxes are moved by their
     corners.
     """
+    boxes = transform_boxes(objects.boxes, warp.matrix, size)
+    seen = (boxes[:, :2] < boxes[:, 2:]).all(1)
+    outlined = np.array([len(points) > 0 for points in objects.outlines], np.bool_)
+    known = np.flatnonzero(outlined & seen)
+    if len(known):
+        boxes[known] = outline_boxes([objects.outlines[number] for number in known], warp.matrix, canvas, size)
+    shares = np.where(outlined, _AREA_SHARE_OUTLINED, _AREA_SHARE).astype(np.float32)
+    keep = keep_boxes(objects.boxes, boxes, warp.gain, shares)
     image = new_canvas(size)
     sources = []
     for tile in tiles:
         sources.append(_read(dataset, tile))
         _draw_tile(sources[-1], tile, canvas, warp, image)
-    for number in np.flatnonzero(objects.mirrored).tolist():
+    for number in np.flatnonzero(objects.mirrored & seen).tolist():
         owner = objects.tiles[number]
         _draw_mirrored(sources[owner], tiles[owner], objects.outlines[number], canvas, warp, image)
-    boxes = transform_boxes(objects.boxes, warp.matrix, size)
-    outlined = np.array([len(points) > 0 for points in objects.outlines], np.bool_)
-    if outlined.any():
-        known = [points for points in objects.outlines if len(points)]
-        boxes[outlined] = outline_boxes(known, warp.matrix, canvas, size)
-    shares = np.where(outlined, _AREA_SHARE_OUTLINED, _AREA_SHARE).astype(np.float32)
-    keep = keep_boxes(objects.boxes, boxes, warp.gain, shares)
     return Picture(image, boxes[keep], objects.labels[keep])
 
 
