@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -167,14 +167,12 @@ def fit(
 
 
 @pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(logging.getLogger("lightning.pytorch"), "propagate", True)
-    monkeypatch.setattr(logging.getLogger("lightning"), "propagate", True)
-    caplog.set_level(logging.INFO)
-    return lambda: [record.getMessage() for record in caplog.records if "waiting for data" in record.getMessage()]
+def lines(lightning_log: Callable[[], list[str]]) -> Callable[[], list[str]]:
+    """The lines about the epochs."""
+    return lambda: [text for text in lightning_log() if "waiting for data" in text]
 
 
-def test_the_parts_add_up_to_the_epoch(lines: Any) -> None:
+def test_the_parts_add_up_to_the_epoch(lines: Callable[[], list[str]]) -> None:
     wall = Wall()
     epochs = fit(wall)
     assert len(epochs) == 2
@@ -205,32 +203,32 @@ def test_what_is_slow_is_found_in_its_own_part(part: str) -> None:
     assert all(epoch[other] < epoch[part] for other in PARTS if other != part)
 
 
-def test_a_slow_callback_is_named(lines: Any) -> None:
+def test_a_slow_callback_is_named(lines: Callable[[], list[str]]) -> None:
     epoch = fit(SlowCallback())[1]
     assert epoch["callbacks"] >= 0.4
     assert "most of it in SlowCallback" in lines()[1]
 
 
-def test_a_slow_loader_gets_advice(lines: Any) -> None:
+def test_a_slow_loader_gets_advice(lines: Callable[[], list[str]]) -> None:
     epoch = fit(data=make_data(SlowShapes, train_transform=_letterbox))[1]
     assert epoch["data"] >= 16 * 0.02
     assert "% waiting for data: raise data.num_workers (0) or set data.cache to ram" in lines()[1]
     assert "orker 0" not in lines()[1]
 
 
-def test_a_slow_worker_is_named(lines: Any) -> None:
+def test_a_slow_worker_is_named(lines: Callable[[], list[str]]) -> None:
     dataset = partial(SlowShapes, seconds=0.05, worker=1)
     fit(data=make_data(dataset, num_workers=2, train_transform=_letterbox))
     assert all("Worker 1 takes 5" in line and "ms an image, the others" in line for line in lines())
     assert len(lines()) == 2
 
 
-def test_equal_workers_are_not_named(lines: Any) -> None:
+def test_equal_workers_are_not_named(lines: Callable[[], list[str]]) -> None:
     fit(data=make_data(partial(SlowShapes, seconds=0.05), num_workers=2, train_transform=_letterbox))
     assert not any("orker 0" in line or "orker 1" in line for line in lines())
 
 
-def test_the_profiler_in_use_goes_on(lines: Any) -> None:
+def test_the_profiler_in_use_goes_on(lines: Callable[[], list[str]]) -> None:
     profiler = SimpleProfiler()
     fit(profiler=profiler)
     assert sum(len(times) for name, times in profiler.recorded_durations.items() if name.endswith("backward")) >= 8

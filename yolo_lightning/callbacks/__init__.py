@@ -1,6 +1,7 @@
 """Callbacks of a run."""
 
 from yolo_lightning.callbacks.auto_anchor import AutoAnchor
+from yolo_lightning.callbacks.auto_batch import AutoBatch
 from yolo_lightning.callbacks.checkpoint import RunCheckpoint
 from yolo_lightning.callbacks.ema import EMA
 from yolo_lightning.callbacks.finite import FiniteCheck
@@ -12,6 +13,7 @@ from yolo_lightning.callbacks.step_times import StepTimes
 __all__ = [
     "EMA",
     "AutoAnchor",
+    "AutoBatch",
     "DetectionProgressBar",
     "FiniteCheck",
     "MetricsFile",

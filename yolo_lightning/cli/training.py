@@ -21,6 +21,7 @@ from yolo_lightning import __version__
 from yolo_lightning.callbacks import (
     EMA,
     AutoAnchor,
+    AutoBatch,
     DetectionProgressBar,
     FiniteCheck,
     MetricsFile,
@@ -66,6 +67,7 @@ class YOLOCLI(LightningCLI):
         parser.add_argument("--name", type=str | None, help="Name of the run directory. Default: the command.")
         parser.add_argument("--runs", type=Path, default=Path("runs"), help="Directory of the run directories.")
         parser.add_lightning_class_args(AutoAnchor, "auto_anchor")  # first, so that others see its anchors
+        parser.add_lightning_class_args(AutoBatch, "auto_batch")
         parser.add_lightning_class_args(EMA, "ema")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")

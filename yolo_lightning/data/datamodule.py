@@ -31,6 +31,7 @@ from yolo_lightning.types import Sample, SampleKey
 
 __all__ = ["DetectionDataModule"]
 
+_EVAL_BATCH_SIZE = 32
 _SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("val",)}
 
 
@@ -48,8 +49,10 @@ class DetectionDataModule(LightningDataModule):
         eval_transform: Makes the transform of validation and test samples, given the image size (height, width).
         image_size: Size of the images that the network sees in pixels, one number or (height, width); rounded up to
             multiples of ``stride``.
-        batch_size: Images in a training batch, all devices together.
-        eval_batch_size: Images in an evaluation batch, whole on one device; None means twice ``batch_size``.
+        batch_size: Images in a training batch, all devices together; ``auto`` takes what memory suffices for, which the
+            callback ``AutoBatch`` measures.
+        eval_batch_size: Images in an evaluation batch, whole on one device; None means twice ``batch_size``; where that
+            is ``auto``, twice one device's share, or 32 without training.
         num_workers: Processes that prepare batches, on each device; None takes one per core, eight at most.
         cache: Keep decoded images in memory (``ram``) or on disk (``disk``); training images at the training size.
         canvas: Canvas of training samples: ``fixed``, ``image_size`` for all; ``rectangular``, images sorted by shape
@@ -81,7 +84,7 @@ class DetectionDataModule(LightningDataModule):
         train_transform: Callable[[], SampleTransform] = YOLOv5Augmentation,
         eval_transform: Callable[[tuple[int, int]], SampleTransform] = Letterbox,
         image_size: int | tuple[int, int] = 640,
-        batch_size: int = 16,
+        batch_size: int | Literal["auto"] = 16,
         eval_batch_size: int | None = None,
         num_workers: int | None = None,
         cache: Literal["ram", "disk"] | None = None,
@@ -99,7 +102,9 @@ class DetectionDataModule(LightningDataModule):
         persistent_workers: bool = True,
     ) -> None:
         super().__init__()
-        _check_positive(batch_size=batch_size, stride=stride)
+        _check_positive(stride=stride)
+        if batch_size != "auto":
+            _check_positive(batch_size=batch_size)
         if eval_batch_size is not None:
             _check_positive(eval_batch_size=eval_batch_size)
         if num_buckets is not None:
@@ -108,8 +113,11 @@ class DetectionDataModule(LightningDataModule):
             raise DataError(f"close_mosaic is {close_mosaic}; it must not be negative")
         self.path = path
         self.image_size = _round_up(image_size, stride)
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size if eval_batch_size is not None else 2 * batch_size
+        self.auto_batch_size = batch_size == "auto"
+        self._batch_size = None if batch_size == "auto" else batch_size
+        if eval_batch_size is None and batch_size != "auto":
+            eval_batch_size = 2 * batch_size
+        self._eval_batch_size = eval_batch_size
         self.num_workers = num_workers
         self.cache = cache
         self.canvas = canvas
@@ -141,6 +149,36 @@ class DetectionDataModule(LightningDataModule):
     def seed(self) -> int:
         """Seed of shuffling and augmentation."""
         return self._seed if self._seed is not None else int(os.environ.get("PL_GLOBAL_SEED", "0"))
+
+    @property
+    def batch_size(self) -> int:
+        """Images in a training batch, all devices together.
+
+        Raises:
+            DataError: If it is ``auto`` and has not been measured.
+        """
+        if self._batch_size is None:
+            raise DataError(
+                "batch_size is 'auto', and nothing has measured it: add the callback AutoBatch to the Trainer, or give "
+                "a number"
+            )
+        return self._batch_size
+
+    @property
+    def eval_batch_size(self) -> int:
+        """Images in an evaluation batch, whole on one device."""
+        if self._eval_batch_size is not None:
+            return self._eval_batch_size
+        if self._batch_size is None:
+            return _EVAL_BATCH_SIZE
+        return 2 * self._batch_size // self._world_size  # what was measured is what one device has memory for
+
+    def resolve_batch_size(self, batch_size: int) -> int:
+        """Sets the batch size where it is ``auto``, as near below the one given as can be shared out; returns it."""
+        share = self._world_size * self._group_size
+        self._batch_size = max(batch_size // share, 1) * share
+        self._clamp_batch_size(self._num_samples)
+        return self._batch_size
 
     @property
     def num_training_batches(self) -> int:
@@ -175,7 +213,8 @@ class DetectionDataModule(LightningDataModule):
             if split not in self._samples:
                 self._samples[split] = self._open(split)
         if stage == "fit":
-            self._clamp_batch_size(self._num_samples)
+            if self._batch_size is not None:
+                self._clamp_batch_size(self._num_samples)
             self._check_overlap()
 
     def train_dataloader(self) -> DataLoader[Sample | None]:
@@ -285,7 +324,7 @@ class DetectionDataModule(LightningDataModule):
             rank_zero_warn(
                 f"batch_size {self.batch_size} is larger than the {num_images} training images: using {size}"
             )
-            self.batch_size = size
+            self._batch_size = size
 
     def _check_overlap(self) -> None:
         train, val = self.dataset("train"), self.dataset("val")
