@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.optim import SGD, Adam
+from torch.optim import SGD, Adam, RMSprop
 
 from yolo_lightning.losses import YOLOv5Loss
 from yolo_lightning.models import load_weights, official_state_dict, yolov5
@@ -18,6 +19,7 @@ from yolo_lightning.optim import (
     ConstantSchedule,
     CosineSchedule,
     LinearSchedule,
+    StableDecaySchedule,
     Warmup,
     ema_decay,
     parameter_groups,
@@ -37,6 +39,46 @@ from yolo_lightning.types import Batch, ImageInfo
 def test_schedules_have_the_reference_values(schedule, expected):
     factors = [schedule.factor(epoch, 300) for epoch in (0, 1, 150, 299)]
     assert factors == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        # at the start, in the middle of the stable part, where it ends, in the middle of the fall, and after the end
+        (StableDecaySchedule(0.01), [1, 1, 1, 1 - 0.99 * math.sqrt(0.5), 0.01]),
+        (StableDecaySchedule(0.01, decay="linear"), [1, 1, 1, 0.505, 0.01]),
+        (StableDecaySchedule(0.0, decay="linear"), [1, 1, 1, 0.5, 0.0]),
+    ],
+)
+@pytest.mark.parametrize("num_epochs", [10, 300, 7])
+def test_stable_then_decay(schedule, expected, num_epochs):
+    factors = [schedule.factor(part * num_epochs, num_epochs) for part in (0, 0.4, 0.8, 0.9, 1.0)]
+    assert factors == pytest.approx(expected, abs=1e-7)
+
+
+def test_stable_decay_over_the_whole_run_is_the_linear_schedule():
+    for epoch in range(12):
+        expected = LinearSchedule(0.1).factor(epoch, 12)
+        assert StableDecaySchedule(0.1, 1.0, "linear").factor(epoch, 12) == pytest.approx(expected)
+
+
+def test_a_longer_run_begins_as_the_shorter_one():
+    schedule = StableDecaySchedule(decay_fraction=0.25)
+    assert [schedule.factor(epoch, 100) for epoch in range(75)] == [schedule.factor(epoch, 200) for epoch in range(75)]
+    assert schedule.factor(80, 100) < 1 == schedule.factor(80, 200)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"decay_fraction": 0.0}, "decay_fraction"),
+        ({"decay_fraction": 1.1}, "decay_fraction"),
+        ({"decay": "x"}, "decay"),
+    ],
+)
+def test_bad_stable_decay(options, message):
+    with pytest.raises(ValueError, match=message):
+        StableDecaySchedule(**options)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +142,17 @@ class TestWarmup:
         Warmup().apply(optimizer, 0, 10, factor=1.0)
         assert all(group["betas"] == (0.9, 0.999) for group in optimizer.param_groups)
 
-    @pytest.mark.parametrize(("optimizer", "expected"), [(partial(SGD, momentum=0.9), 0.1), (Adam, 0.0)])
+    def test_momentum_that_is_off_stays_off(self):
+        """RMSprop has none unless told."""
+        for made in (RMSprop, SGD):
+            optimizer = made(parameter_groups(nn.Linear(2, 2)), lr=0.1)
+            Warmup().apply(optimizer, 0, 10, factor=1.0)
+            assert [group["momentum"] for group in optimizer.param_groups] == [0, 0]
+
+    @pytest.mark.parametrize(
+        ("optimizer", "expected"),
+        [(partial(SGD, momentum=0.9), 0.1), (SGD, 0.1), (Adam, 0.0), (partial(RMSprop, momentum=0.9), 0.0)],
+    )
     def test_biases_begin_fast_only_where_steps_shrink_with_the_gradient(self, optimizer, expected):
         made = optimizer(parameter_groups(nn.Linear(2, 2)), lr=0.01)
         Warmup().apply(made, 0, 10, factor=1.0)

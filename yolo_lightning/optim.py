@@ -9,16 +9,17 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
 __all__ = [
     "ConstantSchedule",
     "CosineSchedule",
     "LinearSchedule",
     "Schedule",
+    "StableDecaySchedule",
     "Warmup",
     "ema_decay",
     "momentum_key",
@@ -114,6 +115,41 @@ class CosineSchedule(Schedule):
 
 
 @dataclass(frozen=True)
+class StableDecaySchedule(Schedule):
+    """Stays at 1, then falls to the final factor over the last part of the run (https://arxiv.org/abs/2405.18392).
+
+    The epochs before the fall do not depend on the number of epochs: a run that is resumed from a checkpoint of these
+    with more ``max_epochs`` is the longer run.
+
+    Args:
+        final_factor: Rate after the last epoch, as a fraction of the initial one.
+        decay_fraction: Part of the epochs over which the rate falls, in (0, 1].
+        decay: How it falls: as 1 − √x, fast at first, or in a straight line.
+
+    Raises:
+        ValueError: If the fraction is out of range, or there is no such way to fall.
+    """
+
+    final_factor: float = 0.01
+    decay_fraction: float = 0.2
+    decay: Literal["sqrt", "linear"] = "sqrt"
+
+    def __post_init__(self) -> None:
+        """Checks the arguments."""
+        if not 0 < self.decay_fraction <= 1:
+            raise ValueError(f"decay_fraction must be in (0, 1], got {self.decay_fraction}")
+        if self.decay not in ("sqrt", "linear"):
+            raise ValueError(f'decay must be "sqrt" or "linear", not {self.decay!r}')
+
+    def factor(self, epoch: float, num_epochs: int) -> float:
+        """See `Schedule.factor`."""
+        length = self.decay_fraction * num_epochs
+        progress = max(0.0, 1 - (num_epochs - epoch) / length)
+        fall = math.sqrt(progress) if self.decay == "sqrt" else progress
+        return 1 - fall * (1 - self.final_factor)
+
+
+@dataclass(frozen=True)
 class ConstantSchedule(Schedule):
     """Keeps the initial rate; the only schedule that needs no number of epochs."""
 
@@ -129,9 +165,9 @@ class Warmup:
     Args:
         epochs: Length in epochs, fractions allowed; 0 for none.
         min_batches: The warm-up takes at least this many batches, unless ``epochs`` is 0.
-        bias_lr: Rate at which the biases begin; all other parameters begin at 0. None means 0.1 for optimizers with
-            momentum, such as SGD, and 0 for others, such as Adam, whose steps do not shrink with the gradient.
-        momentum: Momentum at the beginning, for optimizers that have one.
+        bias_lr: Rate at which the biases begin; all other parameters begin at 0. None means 0.1 for SGD and 0 for
+            optimizers such as Adam or RMSprop, whose steps do not shrink with the gradient.
+        momentum: Momentum at the beginning, for optimizers that use one.
     """
 
     epochs: float = 3.0
@@ -158,13 +194,13 @@ class Warmup:
             factor: The schedule's factor of the epoch.
         """
         momentum = momentum_key(optimizer)
-        bias_lr = self.bias_lr if self.bias_lr is not None else 0.1 if momentum else 0.0
+        bias_lr = self.bias_lr if self.bias_lr is not None else 0.1 if isinstance(optimizer, SGD) else 0.0
         for group in optimizer.param_groups:
             target = group.setdefault("initial_lr", group["lr"]) * factor
             start = bias_lr if group.get("name") == "bias" else 0.0
             group["lr"] = self._interpolate(batch, batches_per_epoch, start, target)
-            if momentum:
-                final = group.setdefault("initial_momentum", group[momentum])
+            # An optimizer made without momentum, which RMSprop is by default, has none in the warm-up either.
+            if momentum and (final := group.setdefault("initial_momentum", group[momentum])):
                 group[momentum] = self._interpolate(batch, batches_per_epoch, self.momentum, final)
 
     def _interpolate(self, batch: int, batches_per_epoch: int, start: float, end: float) -> float:

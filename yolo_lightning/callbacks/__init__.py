@@ -5,6 +5,7 @@ from yolo_lightning.callbacks.auto_batch import AutoBatch
 from yolo_lightning.callbacks.checkpoint import RunCheckpoint
 from yolo_lightning.callbacks.ema import EMA
 from yolo_lightning.callbacks.finite import FiniteCheck
+from yolo_lightning.callbacks.freeze import Freeze
 from yolo_lightning.callbacks.metrics_file import MetricsFile
 from yolo_lightning.callbacks.pictures import Pictures
 from yolo_lightning.callbacks.progress import DetectionProgressBar
@@ -16,6 +17,7 @@ __all__ = [
     "AutoBatch",
     "DetectionProgressBar",
     "FiniteCheck",
+    "Freeze",
     "MetricsFile",
     "Pictures",
     "RunCheckpoint",

@@ -24,6 +24,7 @@ from yolo_lightning.callbacks import (
     AutoBatch,
     DetectionProgressBar,
     FiniteCheck,
+    Freeze,
     MetricsFile,
     Pictures,
     RunCheckpoint,
@@ -69,6 +70,7 @@ class YOLOCLI(LightningCLI):
         parser.add_lightning_class_args(AutoAnchor, "auto_anchor")  # first, so that others see its anchors
         parser.add_lightning_class_args(AutoBatch, "auto_batch")
         parser.add_lightning_class_args(EMA, "ema")
+        parser.add_lightning_class_args(Freeze, "freeze")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.add_lightning_class_args(Pictures, "pictures")
