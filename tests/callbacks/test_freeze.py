@@ -210,6 +210,21 @@ def test_modes_that_something_else_switches():
     assert not any(name.startswith("backbone.") for name in changed(before, history.states[-1]))
 
 
+def test_batch_norm_that_is_exchanged_after_setup():
+    """SyncBatchNorm, which trains on GPUs only, takes its place when DDP is set up."""
+    module, freeze, trainer = make_module(), Freeze(["backbone.stem.bn", "neck"]), make_trainer()
+    freeze.setup(trainer, module, "fit")
+    torch.nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    freeze.on_train_batch_start(trainer, module, None, 0)
+    norms = [module.detector.backbone.stem.bn, module.detector.neck.reduce[0].bn]
+    for norm in norms:
+        assert isinstance(norm, torch.nn.SyncBatchNorm)
+        assert not norm.training
+        assert not norm.weight.requires_grad
+    freeze.teardown(trainer, module, "fit")
+    assert all(norm.training and norm.weight.requires_grad for norm in norms)
+
+
 @pytest.mark.parametrize("unfreeze_epoch", [None, 1, 5])
 def test_the_module_is_left_as_it_was(unfreeze_epoch: int | None):
     """What the caller froze stays so; what the callback froze learns in the next fit."""
