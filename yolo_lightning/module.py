@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD, Optimizer
 
 from yolo_lightning.errors import InputError
@@ -229,6 +230,17 @@ class DetectionModule(LightningModule):
             layout = torch.channels_last if self.channels_last else torch.contiguous_format
             batch.images = batch.images.to(self.dtype, memory_format=layout).div_(255)
         return batch
+
+    def on_validation_epoch_start(self) -> None:
+        """Shares the first process's buffers.
+
+        DDP does so with the first batch, and would wait forever for a process that has none.
+        """
+        wrapper = self.trainer.strategy.model
+        if isinstance(wrapper, DistributedDataParallel):
+            for buffer in self.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+            wrapper.require_forward_param_sync = False
 
     def validation_step(self, batch: Batch, batch_idx: int) -> EvaluationOutput:
         """Collects losses and detections of a batch."""

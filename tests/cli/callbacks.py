@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+
+from yolo_lightning.types import Batch
 
 
 class DumpState(Callback):
@@ -27,3 +30,20 @@ class Kill(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if trainer.current_epoch == self.epoch:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class RecordBatches(Callback):
+    """Writes what each training step saw to ``batches<rank>.jsonl`` in the working directory."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        row = {
+            "epoch": trainer.current_epoch,
+            "size": batch.size,
+            "num_samples": batch.num_samples,
+            "images": [info.index for info in batch.infos],
+            "labels": batch.labels.tolist(),
+        }
+        with Path(f"batches{trainer.global_rank}.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
