@@ -3,10 +3,12 @@
 from yolo_lightning.callbacks.auto_anchor import AutoAnchor
 from yolo_lightning.callbacks.auto_batch import AutoBatch
 from yolo_lightning.callbacks.checkpoint import RunCheckpoint
+from yolo_lightning.callbacks.class_balance import ClassBalance
 from yolo_lightning.callbacks.ema import EMA
 from yolo_lightning.callbacks.finite import FiniteCheck
 from yolo_lightning.callbacks.freeze import Freeze
 from yolo_lightning.callbacks.metrics_file import MetricsFile
+from yolo_lightning.callbacks.multi_scale import MultiScale
 from yolo_lightning.callbacks.pictures import Pictures
 from yolo_lightning.callbacks.progress import DetectionProgressBar
 from yolo_lightning.callbacks.step_times import StepTimes
@@ -15,10 +17,12 @@ __all__ = [
     "EMA",
     "AutoAnchor",
     "AutoBatch",
+    "ClassBalance",
     "DetectionProgressBar",
     "FiniteCheck",
     "Freeze",
     "MetricsFile",
+    "MultiScale",
     "Pictures",
     "RunCheckpoint",
     "StepTimes",

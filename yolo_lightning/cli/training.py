@@ -22,6 +22,7 @@ from yolo_lightning.callbacks import (
     EMA,
     AutoAnchor,
     AutoBatch,
+    ClassBalance,
     DetectionProgressBar,
     FiniteCheck,
     Freeze,
@@ -143,7 +144,7 @@ class YOLOCLI(LightningCLI):
         if config.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(DetectionProgressBar())
         # After the bar, which is finished then, and does not run into the table.
-        defaults["callbacks"] = [*callbacks, MetricsFile()]
+        defaults["callbacks"] = [*callbacks, ClassBalance(), MetricsFile()]
         return super().instantiate_trainer(**defaults, **kwargs)
 
     def after_fit(self) -> None:
