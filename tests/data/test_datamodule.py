@@ -16,11 +16,13 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningModule, Trainer, seed_everything
 from torch import Tensor, nn
 
-from tests.data.make import write_dataset, write_split, write_yaml
+from tests.data.make import LABEL, write_dataset, write_label, write_split, write_yaml
 from yolo_lightning.data import (
+    ClassBalancedSampling,
     DataError,
     DetectionDataModule,
     DetectionDataset,
+    RepeatFactorSampling,
     SyntheticShapes,
     YOLODataset,
     YOLOv5Augmentation,
@@ -194,6 +196,169 @@ def test_a_training_batch_of_lost_images_is_grey(yaml: Path) -> None:
     assert all(bool((batch.images == 114).all()) and len(batch.boxes) == 0 for batch in lost)
 
 
+class Ranks:
+    """What the data asks a Trainer of."""
+
+    strategy = None
+
+    def __init__(self, world_size: int = 1, rank: int = 0, max_epochs: int | None = None) -> None:
+        self.world_size = self.num_devices = world_size
+        self.global_rank = rank
+        self.max_epochs = max_epochs
+
+
+def _keys(data: DetectionDataModule, epoch: int = 0) -> list[list[SampleKey]]:
+    sampler = data.train_dataloader().batch_sampler
+    sampler.set_epoch(epoch)  # type: ignore[union-attr]
+    return list(sampler)  # type: ignore[arg-type]
+
+
+def test_rectangular_training(yaml: Path) -> None:
+    data = _data(yaml, canvas="rectangular", train_transform=partial(YOLOv5Augmentation, translate=0.0, scale=0.0))
+    first, second = _epochs(data)[:3], _epochs(data)[3:]
+    # from the flattest image to the narrowest
+    assert [[info.index for info in batch.infos] for batch in first] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert [batch.size for batch in first] == [batch.size for batch in second] == [(64, 64), (64, 64), (64, 64)]
+    assert {key.mosaic for batch in _keys(data) for key in batch} == {False}
+    assert all(len(batch.labels) == len(batch) for batch in first)  # one object in each, and no mosaic
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_buckets(tmp_path: Path, num_workers: int) -> None:
+    yaml = write_dataset(tmp_path / "many", train=20, val=1)  # 24 × 48 to 100 × 10
+    data = _data(yaml, canvas="buckets", num_buckets=3, image_size=96, num_workers=num_workers)
+    batches = _epochs(data)
+    assert sorted(info.index for batch in batches[:7] for info in batch.infos) == list(range(20))
+    assert len({batch.size for batch in batches}) == 3
+    assert {max(batch.size) for batch in batches} == {96}
+    assert [len(batch) for batch in batches].count(3) == 12
+    ratios = [np.mean([info.original_size[0] / info.original_size[1] for info in batch.infos]) for batch in batches]
+    order = np.argsort(ratios)
+    heights = np.array([batch.size[0] / batch.size[1] for batch in batches])[order]
+    assert (np.diff(heights) >= 0).all()
+    assert _equal(batches, _epochs(_data(yaml, canvas="buckets", num_buckets=3, image_size=96)))
+
+
+@pytest.mark.parametrize("canvas", ["fixed", "rectangular", "buckets"])
+@pytest.mark.parametrize("cache", [None, "ram"])
+def test_wide_images(yaml: Path, canvas: str, cache: str | None) -> None:
+    data = _data(yaml, image_size=[32, 96], canvas=canvas, cache=cache)
+    batches = _epochs(data)
+    limits = [(height, width) for batch in batches for height, width in [batch.size]]
+    assert all(height <= 32 and width <= 96 for height, width in limits)
+    if canvas == "fixed":
+        assert set(limits) == {(32, 96)}
+    for batch in batches:
+        height, width = batch.size
+        assert batch.boxes.min() >= 0
+        assert (batch.boxes <= torch.tensor([width, height] * 2)).all()
+    for rectangular in (True, False):
+        data = _data(yaml, image_size=[32, 96], rectangular=rectangular)
+        data.setup("validate")
+        batches = list(data.val_dataloader())
+        assert sum(len(batch.labels) for batch in batches) == 5
+        for batch in batches:
+            assert batch.size == ((64, 96) if rectangular else (32, 96))
+            for info in batch.infos:  # as large as in training, where 32 × 96 pixels are all there is
+                height, width = (side * ratio for side, ratio in zip(info.original_size, info.ratio, strict=True))
+                assert height <= 32
+                assert width <= 96
+
+
+def test_quad(yaml: Path) -> None:
+    data = _data(yaml, quad=True, batch_size=4)
+    batches = _epochs(data)
+    assert [(len(batch), batch.num_samples, batch.size) for batch in batches] == [
+        (1, 4, (128, 128)),
+        (1, 3, (128, 128)),
+    ] * 2
+    assert _equal(batches, _epochs(_data(yaml, quad=True, batch_size=4, num_workers=2)))
+    assert data.image_size == (64, 64)
+    with pytest.raises(ValueError, match=r"among 1 in groups of 4; use a multiple of 4"):
+        _epochs(_data(yaml, quad=True, batch_size=6))
+
+
+@pytest.mark.parametrize(
+    ("max_epochs", "close_mosaic", "expected"),
+    [(4, 0, "1111"), (4, 1, "1110"), (4, 9, "0000"), (-1, 2, "1111"), (None, 2, "1111")],
+)
+def test_close_mosaic(yaml: Path, max_epochs: int | None, close_mosaic: int, expected: str) -> None:
+    data = _data(yaml, close_mosaic=close_mosaic)
+    data.trainer = Ranks(max_epochs=max_epochs)  # type: ignore[assignment]
+    data.setup("fit")
+    for epoch, mosaic in enumerate(expected):
+        assert {key.mosaic for batch in _keys(data, epoch) for key in batch} == {mosaic == "1"}
+
+
+def test_single_class(yaml: Path) -> None:
+    data = _data(yaml, single_class=True)
+    assert data.class_names == ("object",)
+    assert all(bool((batch.labels == 0).all()) for batch in _epochs(data))
+    strict = _data(yaml, single_class=True, dataset=partial(YOLODataset, policy="strict"))
+    strict.setup("fit")
+    assert strict._samples["train"].policy == "strict"
+
+
+@pytest.mark.parametrize("option", [{"num_buckets": 0}, {"close_mosaic": -1}])
+def test_new_numbers_out_of_range(option: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=next(iter(option))):
+        DetectionDataModule(**option)
+
+
+def test_sampling_repeats_images(tmp_path: Path) -> None:
+    images = write_split(tmp_path, "train", 9)
+    write_label(images[0], LABEL + LABEL.replace("0 ", "1 ", 1))
+    write_split(tmp_path, "val", 1)
+    yaml = write_yaml(
+        tmp_path / "data.yaml", {"train": "images/train", "val": "images/val", "names": ["common", "rare"]}
+    )
+    data = _data(yaml, sampling=partial(RepeatFactorSampling, threshold=1.0))
+    data.setup("fit")
+    assert data.num_training_batches == len(data.train_dataloader()) == 4
+    for epoch in range(3):
+        indices = [key.index for batch in _keys(data, epoch) for key in batch]
+        assert sorted(indices) == [0, 0, 0, *range(1, 9)]  # √9 times
+    batches = _epochs(data, 1)
+    copies = [batch.images[n] for batch in batches for n, info in enumerate(batch.infos) if info.index == 0]
+    assert not torch.equal(copies[0], copies[1])
+
+
+def test_sampling_goes_on_as_it_was(yaml: Path) -> None:
+    data = _data(yaml, sampling=ClassBalancedSampling, seed=1)
+    data.setup("fit")
+    assert data.state_dict() == {}
+    first = _keys(data, 1)
+    assert _keys(data, 2) != first
+    state = {"average_precision": [0.9, float("nan")]}
+    data.update_sampling(state["average_precision"])
+    assert str(data.state_dict()) == str(state)
+    resumed = _data(yaml, sampling=ClassBalancedSampling, seed=1)
+    resumed.load_state_dict(state)
+    resumed.setup("fit")
+    assert _keys(resumed, 3) == _keys(data, 3)
+    plain = _data(yaml)
+    plain.update_sampling([0.9, 0.1])
+    assert plain.state_dict() == {}
+
+
+@pytest.mark.parametrize("num_images", [1, 2, 3])
+@pytest.mark.parametrize("world_size", [2, 4])
+@pytest.mark.parametrize("options", [{}, {"quad": True}, {"canvas": "buckets"}, {"sampling": ClassBalancedSampling}])
+def test_fewer_images_than_devices(tmp_path: Path, num_images: int, world_size: int, options: dict[str, Any]) -> None:
+    yaml = write_dataset(tmp_path / "few", train=num_images, val=1)
+    parts = []
+    for rank in range(world_size):
+        data = _data(yaml, batch_size=64, **options)
+        data.trainer = Ranks(world_size, rank)  # type: ignore[assignment]
+        with pytest.warns(UserWarning, match="is larger than"):
+            data.setup("fit")
+        parts.append([[info.index for info in batch.infos] for batch in data.train_dataloader()])
+    assert len({len(part) for part in parts}) == 1
+    assert all(batch for part in parts for batch in part)
+    if not options:
+        assert {index for part in parts for batch in part for index in batch} == set(range(num_images))
+
+
 class Recorder(LightningModule):
     """Trains one number and keeps what it saw."""
 
@@ -293,12 +458,8 @@ def test_two_processes_share_the_work_and_the_cache(yaml: Path, tmp_path: Path) 
 
 
 def test_an_uneven_batch_size_is_told(yaml: Path) -> None:
-    class Two:
-        world_size, global_rank, num_devices = 2, 0, 2
-        strategy = None
-
     data = _data(yaml, batch_size=3)
-    data.trainer = Two()  # type: ignore[assignment]
+    data.trainer = Ranks(2)  # type: ignore[assignment]
     data.setup("fit")
     with pytest.raises(ValueError, match="batch_size counts the images of all processes together: 3"):
         data.train_dataloader()
@@ -382,6 +543,10 @@ def test_parts_are_swapped_and_set_from_yaml(yaml: Path, tmp_path: Path) -> None
     assert [batch.images.unique().tolist() for batch in data.train_dataloader()] == [[5], [5]]
     assert [batch.images.unique().tolist() for batch in data.val_dataloader()] == [[8]]
     assert data._samples["val"].transform.image_size == (32, 64)  # type: ignore[attr-defined]
+    data = _parse(f"--data.path={yaml}", "--data.sampling=RepeatFactorSampling", "--data.sampling.threshold=0.5")
+    data.setup("fit")
+    assert data.num_training_batches == 1
+    assert isinstance(data._sampling, RepeatFactorSampling)
     data = _parse("--data.dataset=SyntheticShapes", "--data.num_workers=0", "--data.batch_size=2")
     assert isinstance(data.dataset("train"), SyntheticShapes)
     assert len(data.class_names) > 1
