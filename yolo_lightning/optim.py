@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import SGD, Optimizer
 
 __all__ = [
@@ -40,9 +41,11 @@ def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
     Returns:
         Groups named ``bias``, ``weight`` and ``norm``, in this order; empty ones are left out.
     """
-    normalisation = tuple(
+    public = (
         kind for name, kind in vars(nn).items() if "Norm" in name and isinstance(kind, type) and name != "CrossMapLRN2d"
     )
+    # Lightning leaves a class of its own where it had synchronised batch normalisation.
+    normalisation = (_NormBase, *public)
     groups: dict[str, list[nn.Parameter]] = {"bias": [], "weight": [], "norm": []}
     seen: set[int] = set()
     for owner in module.modules():

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
@@ -33,6 +32,7 @@ from yolo_lightning.callbacks import (
 )
 from yolo_lightning.cli import TOOLS
 from yolo_lightning.cli.config_file import SaveResolvedConfig
+from yolo_lightning.cli.devices import BFloat16Weights, check_devices, default_precision
 from yolo_lightning.cli.logger import RunCSVLogger
 from yolo_lightning.cli.resume import check_checkpoint, check_not_finished, resolve_checkpoint
 from yolo_lightning.cli.run_directory import remove_if_empty, reserve_run_directory
@@ -111,7 +111,7 @@ class YOLOCLI(LightningCLI):
         """
         given = self.config[self.subcommand]
         if given.trainer.precision is None:
-            given.trainer.precision = _default_precision(given.trainer.accelerator)
+            given.trainer.precision = default_precision(given.trainer.accelerator)
         model = given.model.init_args
         if given.ckpt_path is not None:
             given.weights_only = True
@@ -132,8 +132,10 @@ class YOLOCLI(LightningCLI):
         config = given.trainer
         if given.ckpt_path is not None:
             given.auto_anchor.enabled = False  # the checkpoint brings its own anchors
-        _check_devices(config.accelerator, config.devices)
+        check_devices(config, training=self.subcommand == "fit")
         defaults: dict[str, Any] = {}
+        if config.precision == "bf16-true":
+            defaults |= {"precision": None, "plugins": [*_as_list(config.plugins), BFloat16Weights()]}
         if not config.fast_dev_run:
             directory = reserve_run_directory(given.runs, given.name or str(self.subcommand))
             rank_zero_info(f"Run directory: {directory}")
@@ -216,28 +218,3 @@ def _build_data(config: Namespace) -> Any:
     parser = LightningArgumentParser()
     parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
     return parser.instantiate_classes(Namespace(data=config.clone())).data  # type: ignore[no-untyped-call]
-
-
-def _on_cpu(accelerator: Any) -> bool:
-    if accelerator == "auto":
-        return not (torch.cuda.is_available() or torch.backends.mps.is_available())
-    return bool(accelerator == "cpu")
-
-
-def _check_devices(accelerator: Any, devices: Any) -> None:
-    by_index = isinstance(devices, list) or str(devices) == "0" or "," in str(devices)
-    if by_index and _on_cpu(accelerator):
-        raise InputError(
-            f"--trainer.devices {devices} names devices by index, but this run is on the CPU, where it is the "
-            "number of processes: use `--trainer.devices 2` for two. On a GPU, `0,` or `[0]` is the first one alone."
-        )
-
-
-def _default_precision(accelerator: Any) -> str:
-    if _on_cpu(accelerator) or not torch.cuda.is_available():
-        precision = "32-true"
-    else:
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-        precision = "bf16-mixed" if native else "16-mixed"
-    rank_zero_info(f"Precision: {precision} (choose another with --trainer.precision)")
-    return precision
