@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from yolo_lightning.types import ImageInfo, Sample, SampleKey
 
-__all__ = ["DetectionDataset", "SampleTransform"]
+__all__ = ["DatasetIdentity", "DetectionDataset", "SampleTransform"]
+
+
+class DatasetIdentity(NamedTuple):
+    """Tells the images of a data set from those of another run.
+
+    Attributes:
+        name: What the data set is called; stays when its files change.
+        state: Digest of the state of all images; equal ones mean equal pixels.
+    """
+
+    name: str
+    state: str
 
 
 class DetectionDataset(ABC):
@@ -47,13 +59,17 @@ class DetectionDataset(ABC):
 
     @abstractmethod
     def read_image(self, index: int, long_side: int | None = None) -> npt.NDArray[np.uint8]:
-        """Decodes an image, RGB (H, W, 3).
+        """Decodes an image, RGB (H, W, 3). Several threads may do so at once, which fill the image cache.
 
         Args:
             index: Position of the image.
             long_side: If given, the decoder may return a smaller image of the same content, as long as its longer
                 side is at least this many pixels. None asks for the original size.
         """
+
+    def identity(self) -> DatasetIdentity | None:
+        """What the images are told by in later runs, which may then use the same disk cache; None, if by nothing."""
+        return None
 
     def __getitem__(self, index: int) -> Sample:
         """The image at its original size, with its labels."""

@@ -1,15 +1,13 @@
-"""Decoded images in memory or on disk, filled as they are read, one copy for all processes."""
+"""Decoded images in memory or on disk, one copy for all processes of a machine."""
 
 from __future__ import annotations
 
-import errno
-import mmap
-import os
+import hashlib
 import socket
-import tempfile
 import warnings
-import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal
@@ -21,20 +19,27 @@ import torch
 
 from yolo_lightning.data.base import DetectionDataset
 from yolo_lightning.data.memory import available_disk, available_memory
+from yolo_lightning.data.problems import DataError, UnreadableImageError
+from yolo_lightning.data.shared_file import SharedFile
 from yolo_lightning.paths import cache_directory
 
-__all__ = ["CachedImages", "cached_on_node"]
+__all__ = ["CachedImages", "automatic_budget", "cached_on_node"]
 
+_VERSION = 1
 _SHARE = 0.8
-_PROC_FILES = Path("/proc/self/fd")
+_SIGNATURE_BYTES = 32
+_ABSENT, _CACHED, _UNREADABLE = range(3)
+_CHUNK = 512
 
 
 class CachedImages(DetectionDataset):
     """A data set whose images are decoded once; from the second reading on they come from memory or disk.
 
-    The images lie in one sparse file without a name, in memory or in the user's cache directory, which all processes of
-    a machine map: workers, whether forked or spawned, and ranks (see ``location``). It takes at most 0.8 of what is
-    available; images that do not fit are decoded every time. It vanishes with the last process, however that ends.
+    The images lie in one sparse file without a name, which all processes of a machine map: workers, whether forked or
+    spawned, and ranks (see ``location``). It takes at most 0.8 of what is available; images that do not fit are decoded
+    every time. It vanishes with the last process, however that ends. Only a file on disk that :meth:`fill` has
+    completed gets a name, for later runs on the same images in the same state, provided that the data set can tell
+    (:meth:`DetectionDataset.identity`).
 
     Args:
         dataset: Where the images come from.
@@ -42,8 +47,10 @@ class CachedImages(DetectionDataset):
             YOLOv5's loader; smaller ones are kept as they are. None keeps the original size.
         kind: ``ram`` or ``disk``.
         location: ``location`` of the cache of another process on this machine, with the same data set and size, to be
-            shared; None makes a new one.
-        budget: Bytes to use at most; None takes 0.8 of the free memory or disk.
+            shared; None makes a new one, or opens that of an earlier run.
+        budget: Bytes to take at most; None takes 0.8 of the free memory or disk. A file that an earlier run left on
+            disk takes nothing more.
+        directory: Folder of the files of ``disk``; None takes ``images`` in the user's cache directory.
     """
 
     def __init__(
@@ -54,19 +61,20 @@ class CachedImages(DetectionDataset):
         *,
         location: str | None = None,
         budget: int | None = None,
+        directory: Path | None = None,
     ) -> None:
         self.dataset = dataset
         self.class_names = dataset.class_names
         self.image_size_limit = image_size
+        self.kind = kind
         self._sizes = np.array([self._stored_size(dataset.image_size(i)) for i in range(len(dataset))], np.int64)
         self._sizes = self._sizes.reshape(-1, 2)
-        ends = len(dataset) + np.cumsum(self._sizes.prod(axis=1) * 3)
-        self._offsets = np.concatenate([[len(dataset)], ends])
-        if location is None:
-            length = self._length(kind, budget)
-            self._file = _SharedFile.create(length, kind)
-        else:
-            self._file = _SharedFile.open(location)
+        begin = _SIGNATURE_BYTES + len(dataset)
+        self._offsets = np.concatenate([[begin], begin + np.cumsum(self._sizes.prod(axis=1) * 3)])
+        self._folder = (directory or cache_directory() / "images") if kind == "disk" else None
+        self.published_path, self._signature = self._identify()
+        self._found = False
+        self._file = SharedFile.open(location) if location is not None else self._open(budget)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -75,7 +83,7 @@ class CachedImages(DetectionDataset):
         return {**self.__dict__, "_file": self._file.location}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _file=_SharedFile.open(state["_file"]))
+        self.__dict__.update(state, _file=SharedFile.open(state["_file"]))
 
     @property
     def location(self) -> str:
@@ -83,9 +91,24 @@ class CachedImages(DetectionDataset):
         return self._file.location
 
     @property
+    def num_fitting(self) -> int:
+        """Number of images, from the first on, that there is room for."""
+        return len(self._flags(self._file))
+
+    @property
     def num_cached(self) -> int:
         """Number of images that are in the cache by now."""
-        return int(np.count_nonzero(self._file.content[: len(self)]))
+        return int(np.count_nonzero(self._flags(self._file) == _CACHED))
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory or disk that the cache takes by now, in bytes, once for all processes."""
+        return self._file.num_bytes
+
+    @property
+    def max_bytes(self) -> int:
+        """Bytes of its budget that the cache takes when it is full."""
+        return 0 if self._found else len(self._file.content)
 
     def path(self, index: int) -> str:
         """File of an image."""
@@ -111,21 +134,57 @@ class CachedImages(DetectionDataset):
             return self.dataset.read_image(index, long_side)
         begin, end = self._offsets[index : index + 2].tolist()
         content = self._file.content
-        fits = end <= len(content)
-        if fits and content[index]:
+        flag = content[_SIGNATURE_BYTES + index] if end <= len(content) else None
+        if flag == _CACHED:
             return content[begin:end].reshape(height, width, 3)
         image = self._resized(self.dataset.read_image(index, None if is_original else max(height, width)), index)
-        if fits:
-            # Two processes may do this at once; they write the same bytes. The flag comes last.
-            self._keep(begin, image, index)
+        if flag == _ABSENT:
+            self._keep(index, image)
         return image
 
-    def _keep(self, begin: int, image: npt.NDArray[np.uint8], index: int) -> None:
+    def fill(self, position: int = 0, count: int = 1, num_threads: int = 1) -> Iterator[int]:
+        """Reads the images that there is room for; gives the index of each.
+
+        Several processes share the work without waiting for each other; images that one of them has not come to yet are
+        decoded where they are needed.
+
+        Args:
+            position: Which process of the machine this is.
+            count: Processes of this machine that fill the cache.
+            num_threads: Threads to read with.
+        """
+        own = np.flatnonzero(self._flags(self._file)[position::count] == _ABSENT) * count + position
+        with _single_threaded_opencv(), ThreadPoolExecutor(num_threads) as pool:
+            for begin in range(0, len(own), _CHUNK):
+                yield from pool.map(self._fill_one, own[begin : begin + _CHUNK].tolist())
+        # whoever comes last sees that all are there
+        if self.published_path is not None and len(own) and self._is_full(self._file):
+            self._publish(self.published_path)
+
+    def _fill_one(self, index: int) -> int:
         try:
-            self._file.write(begin, image)
-            self._file.write(index, np.ones(1, np.uint8))
+            self.read_image(index, int(self._sizes[index].max()))
+        except UnreadableImageError:  # said when a sample needs it
+            self._keep(index, None)
+        return index
+
+    def _keep(self, index: int, image: npt.NDArray[np.uint8] | None) -> None:
+        # Two processes may do this at once; they write the same bytes. The flag comes last.
+        try:
+            if image is not None:
+                self._file.write(int(self._offsets[index]), image)
+            flag = _UNREADABLE if image is None else _CACHED
+            self._file.write(_SIGNATURE_BYTES + index, np.full(1, flag, np.uint8))
         except OSError as error:  # other programs took the room
             warnings.warn(f"the image cache cannot take more ({error.strerror}); decoding instead", stacklevel=4)
+
+    def _flags(self, file: SharedFile) -> npt.NDArray[np.uint8]:
+        """One for each image that the file has room for."""
+        fitting = int(np.searchsorted(self._offsets, len(file.content), side="right")) - 1
+        return file.content[_SIGNATURE_BYTES:][: max(0, fitting)]
+
+    def _is_full(self, file: SharedFile) -> bool:
+        return bool(np.all(self._flags(file) != _ABSENT))
 
     def _resized(self, image: npt.NDArray[np.uint8], index: int) -> npt.NDArray[np.uint8]:
         height, width = self._sizes[index].tolist()
@@ -141,39 +200,108 @@ class CachedImages(DetectionDataset):
             return size
         return [min(ceil(side * ratio), limit) for limit, side in zip(self.image_size_limit, size, strict=True)]
 
-    def _length(self, kind: str, budget: int | None) -> int:
-        """Length of the file: flags, then as many whole images as the budget allows."""
+    def _identify(self) -> tuple[Path | None, bytes]:
+        """File for later runs, if there can be one, and what tells whether it holds these images."""
+        identity = self.dataset.identity() if self._folder is not None else None
+        if self._folder is None or identity is None:
+            return None, bytes(_SIGNATURE_BYTES)
+        name = hashlib.sha256(f"{identity.name}\0{self.image_size_limit}".encode("utf-8", "surrogateescape"))
+        state = hashlib.sha256(f"{_VERSION}\0{cv2.__version__}\0{identity.state}".encode())
+        state.update(self._sizes.tobytes())
+        return self._folder / f"{name.hexdigest()[:24]}.images", state.digest()
+
+    def _open(self, budget: int | None) -> SharedFile:
+        length = self._fitting_length(budget)
+        if (found := self._open_published(length)) is not None:
+            self._found = True
+            return found
+        if length < self._offsets[-1]:
+            self._warn_of_room(length)
+        try:
+            file = SharedFile.create(length, self._folder)
+            if length:
+                file.write(0, np.frombuffer(self._signature, np.uint8))
+        except OSError as error:
+            raise DataError(
+                f"there can be no image cache in {self._folder or 'memory'} ({error.strerror}): set cache_directory to "
+                "a folder that can be written to, or do without cache"
+            ) from error
+        return file
+
+    def _open_published(self, length: int) -> SharedFile | None:
+        """The file of an earlier run, if it holds these images and as many as this one would."""
+        if self.published_path is None:
+            return None
+        try:
+            file = SharedFile.open_published(self.published_path)
+        except OSError:
+            return None
+        same = file.content[:_SIGNATURE_BYTES].tobytes() == self._signature
+        return file if same and len(file.content) >= length and self._is_full(file) else None
+
+    def _publish(self, path: Path) -> None:
+        try:
+            self._file.publish(path)
+        except OSError as error:
+            warnings.warn(f"the image cache cannot be kept for later runs ({error.strerror})", stacklevel=2)
+
+    def _fitting_length(self, budget: int | None) -> int:
+        """Length of the file: signature, flags, then as many whole images as the budget allows."""
         if budget is None:
-            free = available_memory() if kind == "ram" else available_disk(_folder())
-            budget = int(_SHARE * free) if free is not None else int(self._offsets[-1])
+            budget = automatic_budget(self.kind, self._folder)
+        if budget is None or len(self) == 0:
+            return int(self._offsets[-1])
         fitting = int(np.searchsorted(self._offsets, budget, side="right")) - 1
-        if fitting < len(self):
-            needed, allowed = self._offsets[-1] / 2**30, budget / 2**30
-            warnings.warn(
-                f"the image cache would need {needed:.1f} GiB and {allowed:.1f} GiB may be used ({kind}): "
-                f"{max(fitting, 0)} of {len(self)} images are kept, the others decoded every time",
-                stacklevel=3,
-            )
-        return int(self._offsets[max(fitting, 0)])
+        return int(self._offsets[fitting]) if fitting > 0 else 0
+
+    def _warn_of_room(self, length: int) -> None:
+        warnings.warn(
+            f"the image cache would need {self._offsets[-1] / 2**30:.1f} GiB, which is more than there is room for "
+            f"({self.kind}): {int(np.searchsorted(self._offsets, length))} of {len(self)} images are kept, "
+            f"{length / 2**30:.1f} GiB, the others decoded every time",
+            stacklevel=4,
+        )
+
+
+def automatic_budget(kind: str, folder: Path | None = None) -> int | None:
+    """0.8 of the free memory (``ram``), or of the free disk that a folder is on, in bytes; None if unknown.
+
+    Args:
+        kind: ``ram`` or ``disk``.
+        folder: It need not exist yet; None takes the user's cache directory.
+    """
+    free = available_memory() if kind == "ram" else available_disk(folder or cache_directory())
+    return None if free is None else int(_SHARE * free)
 
 
 def cached_on_node(
-    dataset: DetectionDataset, image_size: tuple[int, int] | None, kind: Literal["ram", "disk"]
-) -> CachedImages:
-    """A :class:`CachedImages` that all ranks of this machine share; every rank must call this."""
+    dataset: DetectionDataset,
+    image_size: tuple[int, int] | None,
+    kind: Literal["ram", "disk"],
+    *,
+    budget: int | None = None,
+    directory: Path | None = None,
+) -> tuple[CachedImages, int, int]:
+    """A :class:`CachedImages` that all ranks of this machine share; every rank must call this.
+
+    Returns:
+        The cache; which of the processes that share it this is; and their number.
+    """
+    options: dict[str, Any] = {"budget": budget, "directory": directory}
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return CachedImages(dataset, image_size, kind)
+        return CachedImages(dataset, image_size, kind, **options), 0, 1
     hosts = _gather(socket.gethostname())
     rank = torch.distributed.get_rank()
     leader = hosts.index(hosts[rank])
-    cache = CachedImages(dataset, image_size, kind) if rank == leader else None
+    cache = CachedImages(dataset, image_size, kind, **options) if rank == leader else None
     location = _gather(cache.location if cache is not None else None)[leader]
+    position, count = hosts[:rank].count(hosts[rank]), hosts.count(hosts[rank])
     if cache is not None:
-        return cache
+        return cache, position, count
     try:
-        return CachedImages(dataset, image_size, kind, location=location)
+        return CachedImages(dataset, image_size, kind, location=location, **options), position, count
     except OSError:  # ranks in containers of their own do not see each other's files
-        return CachedImages(dataset, image_size, kind)
+        return CachedImages(dataset, image_size, kind, **options), 0, 1
 
 
 def _gather(value: str | None) -> list[str | None]:
@@ -182,58 +310,12 @@ def _gather(value: str | None) -> list[str | None]:
     return values
 
 
-class _SharedFile:
-    """Bytes that several processes map; no one else can see them, and nothing is left when the processes end."""
-
-    def __init__(self, descriptor: int, location: str) -> None:
-        self._descriptor = descriptor
-        self.location = location
-        length = os.fstat(descriptor).st_size
-        content = mmap.mmap(descriptor, length, access=mmap.ACCESS_READ) if length else b""
-        self.content: npt.NDArray[np.uint8] = np.frombuffer(content, np.uint8)
-        weakref.finalize(self, os.close, descriptor)
-
-    @classmethod
-    def create(cls, length: int, kind: str) -> _SharedFile:
-        if kind == "ram" and hasattr(os, "memfd_create"):
-            descriptor, name = os.memfd_create("yolo-lightning-images"), None
-        else:
-            descriptor, name = tempfile.mkstemp(prefix="images-", dir=_folder() if kind == "disk" else None)
-        os.truncate(descriptor, length)
-        if _PROC_FILES.is_dir():
-            if name is not None:
-                Path(name).unlink()
-            return cls(descriptor, f"{_identity(descriptor)}:/proc/{os.getpid()}/fd/{descriptor}")
-        file = cls(descriptor, f"{_identity(descriptor)}:{name}")
-        weakref.finalize(file, _remove, str(name), os.getpid())
-        return file
-
-    @classmethod
-    def open(cls, location: str) -> _SharedFile:
-        identity, _, name = location.partition(":")
-        descriptor = os.open(name, os.O_RDWR)
-        if _identity(descriptor) != identity:  # another file under the same name, as in another container
-            os.close(descriptor)
-            raise FileNotFoundError(errno.ENOENT, "the image cache is gone", name)
-        return cls(descriptor, location)
-
-    def write(self, begin: int, values: npt.NDArray[np.uint8]) -> None:
-        # not through the mapping: on a full disk that would be a signal instead of an error
-        if os.pwrite(self._descriptor, np.ascontiguousarray(values).data, begin) < values.size:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _identity(descriptor: int) -> str:
-    state = os.fstat(descriptor)
-    return f"{state.st_dev}-{state.st_ino}"
-
-
-def _remove(name: str, owner: int) -> None:
-    if os.getpid() == owner:  # a forked worker has the object too, but not the file
-        Path(name).unlink(missing_ok=True)
-
-
-def _folder() -> Path:
-    folder = cache_directory() / "images"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+@contextmanager
+def _single_threaded_opencv() -> Iterator[None]:
+    """OpenCV's own threads would not survive the fork of the workers that follows."""
+    num_threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(num_threads)

@@ -17,9 +17,10 @@ from torch.utils.data import DataLoader, Sampler
 
 from yolo_lightning.data.augment import YOLOv5Augmentation
 from yolo_lightning.data.base import DetectionDataset, SampleTransform
-from yolo_lightning.data.cache import cached_on_node
+from yolo_lightning.data.cache import CachedImages, automatic_budget, cached_on_node
 from yolo_lightning.data.canvases import training_canvases
 from yolo_lightning.data.datasets import TransformedDataset, YOLODataset
+from yolo_lightning.data.fill import fill_cache
 from yolo_lightning.data.loaders import EvaluationLoader, collate_evaluation, collate_training, one_thread
 from yolo_lightning.data.problems import DataError, Policy
 from yolo_lightning.data.quad import GROUP_SIZE, QuadSamples
@@ -54,7 +55,12 @@ class DetectionDataModule(LightningDataModule):
         eval_batch_size: Images in an evaluation batch, whole on one device; None means twice ``batch_size``; where that
             is ``auto``, twice one device's share, or 32 without training.
         num_workers: Processes that prepare batches, on each device; None takes one per core, eight at most.
-        cache: Keep decoded images in memory (``ram``) or on disk (``disk``); training images at the training size.
+        cache: Keep decoded images in memory (``ram``), one copy for all processes of a machine, or on disk (``disk``),
+            also for later runs; training images at the training size. Before training all are read that there is room
+            for; the others are decoded every time.
+        cache_budget: GiB that the cache may take, all splits together; None takes 0.8 of the free memory, as far as the
+            container's (cgroup's) limit allows it, or of the free disk.
+        cache_directory: Folder of the disk cache; None takes the user's cache directory.
         canvas: Canvas of training samples: ``fixed``, ``image_size`` for all; ``rectangular``, images sorted by shape
             on canvases that suit them, without shuffling and mosaic, as YOLOv5's ``--rect``; ``buckets``, images of
             like shape together on canvases that fit into ``image_size``, with shuffling and mosaic.
@@ -88,6 +94,8 @@ class DetectionDataModule(LightningDataModule):
         eval_batch_size: int | None = None,
         num_workers: int | None = None,
         cache: Literal["ram", "disk"] | None = None,
+        cache_budget: float | None = None,
+        cache_directory: Path | None = None,
         canvas: Literal["fixed", "rectangular", "buckets"] = "fixed",
         num_buckets: int | None = None,
         quad: bool = False,
@@ -109,6 +117,8 @@ class DetectionDataModule(LightningDataModule):
             _check_positive(eval_batch_size=eval_batch_size)
         if num_buckets is not None:
             _check_positive(num_buckets=num_buckets)
+        if cache_budget is not None and cache_budget <= 0:
+            raise DataError(f"cache_budget is {cache_budget} GiB; it must be positive")
         if close_mosaic < 0:
             raise DataError(f"close_mosaic is {close_mosaic}; it must not be negative")
         self.path = path
@@ -120,6 +130,8 @@ class DetectionDataModule(LightningDataModule):
         self._eval_batch_size = eval_batch_size
         self.num_workers = num_workers
         self.cache = cache
+        self.cache_budget = cache_budget
+        self.cache_directory = cache_directory
         self.canvas = canvas
         self.num_buckets = num_buckets
         self.quad = quad
@@ -139,6 +151,8 @@ class DetectionDataModule(LightningDataModule):
         self._average_precision: list[float] | None = None
         self._datasets: dict[str, DetectionDataset] = {}
         self._samples: dict[str, TransformedDataset] = {}
+        self._cache_bytes_left: int | None = None
+        self._caches_to_fill: list[Callable[..., None]] = []
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -213,6 +227,8 @@ class DetectionDataModule(LightningDataModule):
             if split not in self._samples:
                 self._samples[split] = self._open(split)
         if stage == "fit":
+            if not getattr(self.trainer, "fast_dev_run", False):
+                self._fill_caches()
             if self._batch_size is not None:
                 self._clamp_batch_size(self._num_samples)
             self._check_overlap()
@@ -297,9 +313,29 @@ class DetectionDataModule(LightningDataModule):
         policy: Policy = "strict" if getattr(dataset, "policy", None) == "strict" else "warn"
         if self.cache is not None:
             # evaluation keeps original pixels, so that its numbers are those without a cache
-            dataset = cached_on_node(dataset, self.image_size if training else None, self.cache)
+            dataset = self._open_cache(dataset, self.image_size if training else None, split)
         transform = self._train_transform() if training else self._eval_transform(self.image_size)
         return TransformedDataset(dataset, transform, policy)
+
+    def _open_cache(self, dataset: DetectionDataset, image_size: tuple[int, int] | None, split: str) -> CachedImages:
+        assert self.cache is not None
+        if self._cache_bytes_left is None:
+            # decided once: before the cache of one split is full, too much looks free for the next
+            given = None if self.cache_budget is None else int(self.cache_budget * 2**30)
+            self._cache_bytes_left = automatic_budget(self.cache, self.cache_directory) if given is None else given
+        cache, position, count = cached_on_node(
+            dataset, image_size, self.cache, budget=self._cache_bytes_left, directory=self.cache_directory
+        )
+        if self._cache_bytes_left is not None:
+            self._cache_bytes_left -= cache.max_bytes
+        self._caches_to_fill.append(partial(fill_cache, cache, split, position, count))
+        return cache
+
+    def _fill_caches(self) -> None:
+        # when all are open, which the processes do together: none waits for another that still reads images
+        for fill in self._caches_to_fill:
+            fill(show=self._rank == 0)
+        self._caches_to_fill.clear()
 
     def _split(self, split: str) -> TransformedDataset:
         if split not in self._samples:

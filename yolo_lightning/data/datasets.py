@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from torch.utils.data import Dataset
 
-from yolo_lightning.data.base import DetectionDataset, SampleTransform
+from yolo_lightning.data.base import DatasetIdentity, DetectionDataset, SampleTransform
 from yolo_lightning.data.config import read_config
 from yolo_lightning.data.files import find_images, label_path
 from yolo_lightning.data.images import apply_orientation, decode_image
@@ -131,6 +131,12 @@ class YOLODataset(DetectionDataset):
             found, expected = f"{image.shape[1]} × {image.shape[0]}", f"{size[1]} × {size[0]}"
             raise UnreadableImageError(path, index, f"is {found} pixels but was {expected} when it was indexed")
         return image
+
+    def identity(self) -> DatasetIdentity | None:
+        """Yaml and split, and the state of the image files; None for a subclass that reads images in its own way."""
+        if type(self).read_image is not YOLODataset.read_image:
+            return None
+        return DatasetIdentity(f"{self.config.file}:{self.split}", self.index.image_digest())
 
     def _report(self, index: LabelIndex) -> None:
         problems = index.problems

@@ -129,6 +129,13 @@ class LabelIndex:
         mask = np.repeat(self._arrays["headers"][:, 3] > 0, counts)
         return np.asarray(self._arrays["labels"][mask])
 
+    def image_digest(self) -> str:
+        """Digest of paths and states of the images, used or not; labels do not count."""
+        digest = hashlib.sha256(self._arrays["paths"].tobytes())
+        digest.update(np.ascontiguousarray(self._arrays["keys"][:, :4]).tobytes())
+        digest.update(np.ascontiguousarray(self._arrays["headers"]).tobytes())
+        return digest.hexdigest()
+
     def records(self) -> dict[str, tuple[npt.NDArray[np.int64], FileRecord]]:
         """State key and content of every file, by path; used to read only what changed."""
         problems: dict[int, list[Problem]] = {}

@@ -24,8 +24,9 @@ def available_memory(proc: Path = _PROC, cgroup: Path = _CGROUP) -> int | None:
 
 
 def available_disk(folder: Path) -> int:
-    """Free bytes of the disk that a folder is on."""
-    return shutil.disk_usage(folder).free
+    """Free bytes of the disk that a folder is on, or will be when it is made."""
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    return shutil.disk_usage(there).free
 
 
 def _machine(proc: Path) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from yolo_lightning.data.base import DetectionDataset
+from yolo_lightning.data.base import DatasetIdentity, DetectionDataset
 
 __all__ = ["SingleClass"]
 
@@ -44,6 +44,10 @@ class SingleClass(DetectionDataset):
     def outlines(self, index: int) -> list[npt.NDArray[np.float32]]:
         """Outline (k, 2) of each box."""
         return self.dataset.outlines(index)
+
+    def identity(self) -> DatasetIdentity | None:
+        """That of the images, which are the same."""
+        return self.dataset.identity()
 
     def read_image(self, index: int, long_side: int | None = None) -> npt.NDArray[np.uint8]:
         """The image, RGB (H, W, 3)."""
