@@ -98,6 +98,12 @@ def test_missing_data(anchors, tmp_path):
     assert "does not exist" in error
 
 
+def test_the_command_in_a_process_of_its_own(shapes, tmp_path):
+    levels = levels_of(check_run("anchors", shapes, "--image_size=64", "--generations=10", cwd=tmp_path).stdout)
+    assert [len(level) for level in levels] == [6, 6, 6]
+
+
+@pytest.mark.slow
 def test_training_takes_what_it_prints(shapes, tmp_path: Path):
     printed = check_run("anchors", shapes, "--image_size=64", cwd=tmp_path).stdout
     (tmp_path / "anchors.yaml").write_text(printed)
