@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from yolo_lightning.callbacks.timeline import PARTS, DeviceClock, HostClock, Timeline
@@ -83,7 +84,8 @@ class StepTimes(Callback):
         hints = [_hint(parts, total, callbacks, trainer, pl_module)]
         if (slow := self._slow_workers(trainer, total)) is not None:
             hints.append(slow)
-        rank_zero_info(f"Epoch {epoch}: {_shares(parts, total)}. {'. '.join(hints)}.")
+        with Tqdm.external_write_mode():  # else the line runs into the bar of the next epoch
+            rank_zero_info(f"Epoch {epoch}: {_shares(parts, total)}. {'. '.join(hints)}.")
 
     def _log(self, trainer: Trainer, figures: Mapping[str, float]) -> None:
         for logger in trainer.loggers:
