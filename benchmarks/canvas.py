@@ -18,7 +18,7 @@ import yaml
 from yolo_lightning.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
-CANVASES = {
+CANVASES: dict[str, dict[str, object]] = {
     "squares, 640 × 640": {"image_size": 640, "canvas": "fixed"},
     "wide, 192 × 640": {"image_size": [192, 640], "canvas": "fixed"},
     "buckets up to 640": {"image_size": 640, "canvas": "buckets"},

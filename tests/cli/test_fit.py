@@ -54,6 +54,7 @@ def test_run_directory(first: Path):
         "config.yaml",
         "metrics.csv",
         "metrics.json",
+        "times.csv",
         "checkpoints/best.ckpt",
         "checkpoints/best.safetensors",
         "checkpoints/last.ckpt",
@@ -66,6 +67,14 @@ def test_run_directory(first: Path):
         "images/val_batch0.jpg",
     }
     assert not [path for path in first.parent.parent.iterdir() if path.name not in {"runs", "cosine.yaml"}]
+
+
+def test_times(first: Path):
+    with (first / "times.csv").open(newline="") as file:
+        epochs = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    assert [epoch.pop("step") for epoch in epochs] == [float(row["step"]) for row in rows(first)]
+    for epoch in epochs:
+        assert 0 < epoch.pop("time/epoch") == pytest.approx(sum(epoch.values()), rel=0.03)
 
 
 def test_metrics(first: Path):

@@ -7,8 +7,8 @@ import pytest
 from yolo_lightning.cli.logger import RunCSVLogger
 
 
-def rows(directory):
-    with (directory / "metrics.csv").open(newline="") as file:
+def rows(directory, name="metrics.csv"):
+    with (directory / name).open(newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -30,6 +30,15 @@ def test_rows_may_lack_columns_and_bring_new_ones(tmp_path):
     logger.log_metrics({"b": 2.0}, 1)
     logger.log_metrics({"a": 3.0}, 2)
     assert [(row["a"], row["b"]) for row in rows(tmp_path)] == [("1.0", ""), ("", "2.0"), ("3.0", "")]
+
+
+def test_times_have_a_file_of_their_own(tmp_path):
+    logger = RunCSVLogger(tmp_path)
+    for step in (4, 9):
+        logger.log_metrics({"train/loss": 0.5}, step)
+        logger.log_metrics({"time/epoch": step * 1.5, "time/data": 1.0}, step)
+    assert rows(tmp_path) == [{"step": "4", "train/loss": "0.5"}, {"step": "9", "train/loss": "0.5"}]
+    assert [row["time/epoch"] for row in rows(tmp_path, "times.csv")] == ["6.0", "13.5"]
 
 
 def test_every_row_is_on_disk_when_it_is_logged(tmp_path):

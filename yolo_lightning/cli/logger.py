@@ -16,7 +16,8 @@ class RunCSVLogger(Logger):
     """Writes ``metrics.csv`` into the run directory, one row for each step that was logged: one for each epoch.
 
     Lightning's CSVLogger writes a row for each call, and it logs the training and the validation of an epoch in two.
-    A file that cannot be written is warned of once, and the run goes on.
+    Times, ``time/…``, which no two runs have in common, go to ``times.csv`` beside it. A file that cannot be written is
+    warned of once, and the run goes on.
 
     Args:
         directory: The run directory.
@@ -25,11 +26,8 @@ class RunCSVLogger(Logger):
     def __init__(self, directory: Path) -> None:
         super().__init__()
         self._directory = directory
-        self._file = directory / "metrics.csv"
-        self._columns: list[str] = ["step"]
-        self._row: dict[str, Any] = {}
-        self._row_offset = 0
-        self._failed = False
+        self._metrics = _Table(directory / "metrics.csv")
+        self._times = _Table(directory / "times.csv")
 
     @property
     def name(self) -> str:
@@ -49,23 +47,43 @@ class RunCSVLogger(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Adds to the row of the step, or begins a new one."""
-        if self._failed:
-            return
-        try:
-            self._log(metrics, step)
-        except OSError as error:
-            self._failed = True
-            rank_zero_warn(f"{self._file} is not written any more: {error}")
+        times = {name: value for name, value in metrics.items() if name.startswith("time/")}
+        others = {name: value for name, value in metrics.items() if name not in times}
+        if times:
+            self._times.add(times, step)
+        if others:
+            self._metrics.add(others, step)
 
     @rank_zero_only
     def log_hyperparams(self, params: Any = None) -> None:
         """Does nothing: ``config.yaml`` holds the configuration."""
 
-    def _log(self, metrics: dict[str, float], step: int | None) -> None:
+
+class _Table:
+    """A file whose last row may still grow."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._columns: list[str] = ["step"]
+        self._row: dict[str, Any] = {}
+        self._row_offset = 0
+        self._failed = False
+
+    def add(self, values: dict[str, float], step: int | None) -> None:
+        """Adds to the row of the step, or begins a new one; gives up once the file cannot be written."""
+        if self._failed:
+            return
+        try:
+            self._add(values, step)
+        except OSError as error:
+            self._failed = True
+            rank_zero_warn(f"{self._file} is not written any more: {error}")
+
+    def _add(self, values: dict[str, float], step: int | None) -> None:
         if "step" not in self._row or self._row["step"] != step:
             self._row = {"step": step}
             self._row_offset = self._file.stat().st_size if self._file.exists() else 0
-        self._row.update(metrics)
+        self._row.update(values)
         if new := sorted(self._row.keys() - set(self._columns)):
             self._columns += new
             self._rewrite()
