@@ -21,6 +21,16 @@ class DumpState(Callback):
         torch.save(dict(pl_module.state_dict()), Path(f"rank{trainer.global_rank}.pt"))
 
 
+class DumpResults(Callback):
+    """Writes all figures of a validation, those of single classes and the curves included, to the run directory."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        directory = trainer.log_dir  # a broadcast: every process asks
+        if trainer.is_global_zero:
+            text = json.dumps(pl_module.results, default=lambda array: array.tolist())
+            (Path(str(directory)) / "results.json").write_text(text)
+
+
 class Kill(Callback):
     """Kills the process in the middle of an epoch."""
 

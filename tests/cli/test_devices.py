@@ -31,7 +31,7 @@ from yolo_lightning.types import Batch
     [
         (["--trainer.precision=16-mixed"], ["16-mixed needs a GPU", "bf16-mixed"]),
         (["--trainer.precision=16"], ["16 needs a GPU"]),
-        (["--trainer.precision=16-true"], ["16-true cannot train", "16-mixed"]),
+        (["--trainer.precision=16-true"], ["16-true is too coarse", "16-mixed"]),
         (["--trainer.sync_batchnorm=true", "--trainer.devices=2"], ["sync_batchnorm", "GPUs only"]),
         (["--trainer.sync_batchnorm=true", "--trainer.num_nodes=2"], ["sync_batchnorm", "GPUs only"]),
         (["--trainer.sync_batchnorm=true", "--trainer.strategy=ddp"], ["sync_batchnorm", "GPUs only"]),

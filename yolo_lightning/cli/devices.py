@@ -39,12 +39,11 @@ class BFloat16Weights(HalfPrecision):
         yield
 
 
-def check_devices(trainer: Namespace, training: bool) -> None:
+def check_devices(trainer: Namespace) -> None:
     """Refuses what does not work before processes are started, which would fail one after the other.
 
     Args:
         trainer: Configuration of the Trainer.
-        training: Whether weights are learned.
 
     Raises:
         InputError: With what to use instead.
@@ -57,8 +56,8 @@ def check_devices(trainer: Namespace, training: bool) -> None:
         )
     if on_cpu and precision in {"16", "16-mixed"}:
         raise InputError(f"--trainer.precision {precision} needs a GPU: on the CPU use 32-true or bf16-mixed")
-    if training and precision == "16-true":
-        raise InputError("--trainer.precision 16-true cannot train, as small gradients are 0 in it: use 16-mixed")
+    if precision == "16-true":
+        raise InputError("--trainer.precision 16-true is too coarse to train and to measure: use 16-mixed or bf16-true")
     strategy = trainer.strategy if isinstance(trainer.strategy, str) else type(trainer.strategy).__name__.lower()
     distributed = trainer.num_nodes * _number(devices) > 1 or strategy.startswith("ddp")
     if on_cpu and trainer.sync_batchnorm and distributed:

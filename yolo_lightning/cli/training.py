@@ -132,7 +132,7 @@ class YOLOCLI(LightningCLI):
         config = given.trainer
         if given.ckpt_path is not None:
             given.auto_anchor.enabled = False  # the checkpoint brings its own anchors
-        check_devices(config, training=self.subcommand == "fit")
+        check_devices(config)
         defaults: dict[str, Any] = {}
         if config.precision == "bf16-true":
             defaults |= {"precision": None, "plugins": [*_as_list(config.plugins), BFloat16Weights()]}
