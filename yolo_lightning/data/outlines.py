@@ -14,6 +14,7 @@ Points = npt.NDArray[np.float64]
 Boxes = npt.NDArray[np.float32]
 Size = tuple[int, int]
 
+_ON_BORDER = 1e-9  # pixels; so that an edge along a border is not lost to rounding
 _SMALLEST_DEPTH = 1e-6  # perspective divides by the depth; what is nearer than this counts as behind the viewer
 
 
@@ -64,7 +65,9 @@ def _margins(points: Points, matrix: Matrix, canvas: Size, size: Size) -> Points
     x, y = points.T
     moved_x, moved_y, depth = matrix[:, :2] @ points.T + matrix[:, 2:]
     picture = (moved_x, size[1] * depth - moved_x, moved_y, size[0] * depth - moved_y, depth - _SMALLEST_DEPTH)
-    return np.stack([x, canvas[1] - x, y, canvas[0] - y, *picture])
+    margins: Points = np.stack([x, canvas[1] - x, y, canvas[0] - y, *picture])
+    margins[np.abs(margins) < _ON_BORDER] = 0
+    return margins
 
 
 def _visible_ends(begin: Points, end: Points, matrix: Matrix, canvas: Size, size: Size) -> Points:
