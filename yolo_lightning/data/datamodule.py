@@ -17,11 +17,11 @@ from torch.utils.data import DataLoader, Sampler
 
 from yolo_lightning.data.augment import YOLOv5Augmentation
 from yolo_lightning.data.base import DetectionDataset, SampleTransform
-from yolo_lightning.data.cache import CachedImages, automatic_budget, cached_on_node
 from yolo_lightning.data.canvases import training_canvases
 from yolo_lightning.data.datasets import TransformedDataset, YOLODataset
-from yolo_lightning.data.fill import fill_cache
+from yolo_lightning.data.fill import SplitCaches
 from yolo_lightning.data.loaders import EvaluationLoader, collate_evaluation, collate_training, one_thread
+from yolo_lightning.data.memory import available_cores
 from yolo_lightning.data.problems import DataError, Policy
 from yolo_lightning.data.quad import GROUP_SIZE, QuadSamples
 from yolo_lightning.data.samplers import EvaluationBatchSampler, TrainBatchSampler
@@ -151,8 +151,7 @@ class DetectionDataModule(LightningDataModule):
         self._average_precision: list[float] | None = None
         self._datasets: dict[str, DetectionDataset] = {}
         self._samples: dict[str, TransformedDataset] = {}
-        self._cache_bytes_left: int | None = None
-        self._caches_to_fill: list[Callable[..., None]] = []
+        self._split_caches: SplitCaches | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -227,8 +226,8 @@ class DetectionDataModule(LightningDataModule):
             if split not in self._samples:
                 self._samples[split] = self._open(split)
         if stage == "fit":
-            if not getattr(self.trainer, "fast_dev_run", False):
-                self._fill_caches()
+            if self._split_caches is not None and not getattr(self.trainer, "fast_dev_run", False):
+                self._split_caches.fill(show=self._rank == 0)
             if self._batch_size is not None:
                 self._clamp_batch_size(self._num_samples)
             self._check_overlap()
@@ -313,29 +312,15 @@ class DetectionDataModule(LightningDataModule):
         policy: Policy = "strict" if getattr(dataset, "policy", None) == "strict" else "warn"
         if self.cache is not None:
             # evaluation keeps original pixels, so that its numbers are those without a cache
-            dataset = self._open_cache(dataset, self.image_size if training else None, split)
+            dataset = self._caches(self.cache).open(dataset, self.image_size if training else None, split)
         transform = self._train_transform() if training else self._eval_transform(self.image_size)
         return TransformedDataset(dataset, transform, policy)
 
-    def _open_cache(self, dataset: DetectionDataset, image_size: tuple[int, int] | None, split: str) -> CachedImages:
-        assert self.cache is not None
-        if self._cache_bytes_left is None:
-            # decided once: before the cache of one split is full, too much looks free for the next
-            given = None if self.cache_budget is None else int(self.cache_budget * 2**30)
-            self._cache_bytes_left = automatic_budget(self.cache, self.cache_directory) if given is None else given
-        cache, position, count = cached_on_node(
-            dataset, image_size, self.cache, budget=self._cache_bytes_left, directory=self.cache_directory
-        )
-        if self._cache_bytes_left is not None:
-            self._cache_bytes_left -= cache.max_bytes
-        self._caches_to_fill.append(partial(fill_cache, cache, split, position, count))
-        return cache
-
-    def _fill_caches(self) -> None:
-        # when all are open, which the processes do together: none waits for another that still reads images
-        for fill in self._caches_to_fill:
-            fill(show=self._rank == 0)
-        self._caches_to_fill.clear()
+    def _caches(self, kind: Literal["ram", "disk"]) -> SplitCaches:
+        if self._split_caches is None:
+            budget = None if self.cache_budget is None else int(self.cache_budget * 2**30)
+            self._split_caches = SplitCaches(kind, budget, self.cache_directory)
+        return self._split_caches
 
     def _split(self, split: str) -> TransformedDataset:
         if split not in self._samples:
@@ -391,7 +376,7 @@ class DetectionDataModule(LightningDataModule):
         if self.num_workers is not None:
             return self.num_workers
         processes = getattr(self.trainer, "num_devices", 1) if self.trainer is not None else 1
-        return min(8, _num_cores() // processes)
+        return min(8, available_cores() // processes)
 
     @property
     def _pin_memory(self) -> bool:
@@ -410,10 +395,6 @@ class DetectionDataModule(LightningDataModule):
 
 def _image_sizes(dataset: DetectionDataset) -> npt.NDArray[np.int64]:
     return np.array([dataset.image_size(index) for index in range(len(dataset))], np.int64).reshape(-1, 2)
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check_positive(**values: int) -> None:

@@ -1,18 +1,60 @@
-"""Filling the image cache before training, with a progress bar."""
+"""The image caches of a run: one budget for all splits, filled before training with a progress bar."""
 
 from __future__ import annotations
 
-import os
 import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from yolo_lightning.data.cache import CachedImages
+from yolo_lightning.data.base import DetectionDataset
+from yolo_lightning.data.cache import CachedImages, automatic_budget, cached_on_node
+from yolo_lightning.data.memory import available_cores
 
-__all__ = ["fill_cache"]
+__all__ = ["SplitCaches", "fill_cache"]
 
 _KINDS = {"ram": "in memory", "disk": "on disk"}
+
+
+class SplitCaches:
+    """The image caches of several splits within one budget.
+
+    Args:
+        kind: ``ram`` or ``disk``.
+        budget: Bytes for all of them; None takes 0.8 of what is free when the first is opened, since later, before it
+            is full, too much looks free.
+        directory: Where caches on disk lie; None takes the user's cache directory.
+    """
+
+    def __init__(self, kind: Literal["ram", "disk"], budget: int | None = None, directory: Path | None = None) -> None:
+        self.kind = kind
+        self.directory = directory
+        self._bytes_left = automatic_budget(kind, directory) if budget is None else budget
+        self._to_fill: list[Callable[..., None]] = []
+
+    def open(self, dataset: DetectionDataset, image_size: tuple[int, int] | None, name: str) -> CachedImages:
+        """The cache of a split, shared by the processes of this machine; each of them must call this."""
+        cache, position, count = cached_on_node(
+            dataset, image_size, self.kind, budget=self._bytes_left, directory=self.directory
+        )
+        if self._bytes_left is not None:
+            self._bytes_left -= cache.max_bytes
+        self._to_fill.append(partial(fill_cache, cache, name, position, count))
+        return cache
+
+    def fill(self, *, show: bool) -> None:
+        """Fills what was opened. The processes open all before they fill any, so that none waits for another's images.
+
+        Args:
+            show: Whether this process shows the progress.
+        """
+        for fill in self._to_fill:
+            fill(show=show)
+        self._to_fill.clear()
 
 
 def fill_cache(cache: CachedImages, name: str, position: int = 0, count: int = 1, *, show: bool = True) -> None:
@@ -25,7 +67,7 @@ def fill_cache(cache: CachedImages, name: str, position: int = 0, count: int = 1
         count: Their number.
         show: Whether to show the progress of all of them, and the result.
     """
-    num_threads = max(1, min(8, _num_cores() // count))
+    num_threads = max(1, min(8, available_cores() // count))
     console = Console(stderr=True, highlight=False)
     columns = (
         TextColumn("{task.description}"),
@@ -50,7 +92,3 @@ def fill_cache(cache: CachedImages, name: str, position: int = 0, count: int = 1
 
 def _amount(cache: CachedImages) -> str:
     return f"{cache.num_bytes / 2**30:.1f} GiB, {cache.num_cached:,} images"
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,11 +1,12 @@
-"""How much memory or disk a cache may take."""
+"""How much memory, disk and processor this process may take."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
-__all__ = ["available_disk", "available_memory"]
+__all__ = ["available_cores", "available_disk", "available_memory"]
 
 _PROC = Path("/proc")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -27,6 +28,11 @@ def available_disk(folder: Path) -> int:
     """Free bytes of the disk that a folder is on, or will be when it is made."""
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     return shutil.disk_usage(there).free
+
+
+def available_cores() -> int:
+    """Processor cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _machine(proc: Path) -> int | None:
