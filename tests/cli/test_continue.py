@@ -87,6 +87,7 @@ def test_finished(epoch: int, whole: bool, max_epochs: int, finished: bool):
         check_not_finished(checkpoint, Path("last.ckpt"), max_epochs)
 
 
+@pytest.mark.slow
 def test_a_run_is_made_longer(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Two epochs, then two more of a schedule of four."""
     runs = tmp_path / "runs"

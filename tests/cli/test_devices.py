@@ -192,6 +192,7 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
 
 
+@pytest.mark.slow
 def test_compiled_run(config: Path, tmp_path: Path, traced: None):
     """Its checkpoints are those of any run, and what it measured is what a run without compilation measures."""
     assert main(["fit", f"--config={config}", "--model.compile=true"]) == 0
@@ -205,6 +206,7 @@ def test_compiled_run(config: Path, tmp_path: Path, traced: None):
     assert {name: expected[name] for name in measured} == pytest.approx(measured, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_sizes_share_a_compilation(traced: None):
     """The first size is traced for itself, the second for all."""
     detector = make_module(compile=True).detector.eval()

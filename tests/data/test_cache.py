@@ -143,6 +143,7 @@ def test_forked_workers_share_one_copy(kind: str) -> None:
     assert list(dataset.decoded) == [1, 1, 1, 1]
 
 
+@pytest.mark.slow
 def test_spawned_workers_and_other_ranks_share_one_copy(kind: str) -> None:
     cache = CachedImages(Plain(SIZES), (64, 64), kind)  # type: ignore[arg-type]
     process = multiprocessing.get_context("spawn").Process(target=read_all, args=(cache,))
@@ -158,6 +159,7 @@ def test_spawned_workers_and_other_ranks_share_one_copy(kind: str) -> None:
         CachedImages(Plain(SIZES), (64, 64), location=f"1-1:/proc/{os.getpid()}/fd/0")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="files without a name")
 def test_a_killed_process_leaves_nothing(tmp_path: Path) -> None:
     code = (

@@ -142,6 +142,7 @@ def evaluate_in_process(rank, world_size, port, shards, folder):
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_bits_of_one(expected, tmp_path):
     everything = list(range(NUM_IMAGES))
     cases = {

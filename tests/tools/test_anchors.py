@@ -98,6 +98,7 @@ def test_missing_data(anchors, tmp_path):
     assert "does not exist" in error
 
 
+@pytest.mark.slow
 def test_the_command_in_a_process_of_its_own(shapes, tmp_path):
     levels = levels_of(check_run("anchors", shapes, "--image_size=64", "--generations=10", cwd=tmp_path).stdout)
     assert [len(level) for level in levels] == [6, 6, 6]
