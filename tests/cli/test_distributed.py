@@ -32,7 +32,8 @@ def test_two_processes_train_and_measure(tmp_path: Path):
     runs = tmp_path / "runs"
     assert [path.name for path in runs.iterdir()] == ["fit"]
     assert {path.name for path in (runs / "fit").iterdir()} == {
-        "config.yaml", "metrics.csv", "metrics.json", "times.csv", "checkpoints", "images",
+        "config.yaml", "metrics.csv", "metrics.json",
+        "times.csv", "times.csv", "checkpoints", "images",
     }  # fmt: skip
 
     first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2))
