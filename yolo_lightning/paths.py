@@ -1,12 +1,21 @@
-"""Where the library keeps files of its own."""
+"""Where files go: the library's own, and new ones that never replace others."""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
+from typing import BinaryIO
 
-__all__ = ["cache_directory"]
+__all__ = ["cache_directory", "new_directory", "new_file", "safe_name"]
+
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
+_END = re.compile(r"[\s.]+\Z")
+_MOST_BYTES = 200  # file systems allow 255; numbers and endings come behind
 
 
 def cache_directory() -> Path:
@@ -17,6 +26,53 @@ def cache_directory() -> Path:
     if own := os.environ.get("YOLO_LIGHTNING_CACHE"):
         return Path(own).expanduser().absolute()
     return _user_cache() / "yolo-lightning"
+
+
+def new_directory(path: Path) -> Path:
+    """Makes ``path``, or ``path-2``, ``path-3`` … if it exists, with all directories above it.
+
+    Raises:
+        OSError: If it cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for candidate in _numbered(path.parent, path.name, ""):
+        try:
+            candidate.mkdir()
+        except FileExistsError:
+            continue
+        return candidate
+    raise AssertionError("unreachable")
+
+
+def new_file(path: Path) -> BinaryIO:
+    """Opens ``path`` for writing, or ``stem-2.suffix``, ``stem-3.suffix`` … if it exists; ``.name`` tells which.
+
+    Raises:
+        OSError: If it cannot be made.
+    """
+    for candidate in _numbered(path.parent, path.stem, path.suffix):
+        try:
+            return candidate.open("xb")
+        except FileExistsError:
+            continue
+    raise AssertionError("unreachable")
+
+
+def safe_name(name: str) -> str:
+    """A name as a plain file or directory name on any system.
+
+    Separators and what Windows forbids become ``_``, and so do names that mean something else: empty, ``.``, ``..``,
+    ``con``. Other letters, accents and scripts stay. Different names may become equal.
+    """
+    name = _FORBIDDEN.sub("_", name.encode(errors="replace").decode()).lstrip()
+    name = _END.sub("", name.encode()[:_MOST_BYTES].decode(errors="ignore"))
+    return f"_{name}" if not name or _RESERVED.fullmatch(name) else name
+
+
+def _numbered(parent: Path, stem: str, suffix: str) -> Iterator[Path]:
+    yield parent / f"{stem}{suffix}"
+    for number in count(2):
+        yield parent / f"{stem}-{number}{suffix}"
 
 
 def _user_cache() -> Path:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from itertools import count
 from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_only
 
 from yolo_lightning.errors import InputError
+from yolo_lightning.paths import new_directory
 
 __all__ = ["remove_if_empty", "reserve_run_directory"]
 
@@ -31,18 +31,11 @@ def reserve_run_directory(root: Path, name: str) -> Path:
     if getattr(rank_zero_only, "rank", 0) != 0:
         return Path(os.environ.get(_INHERITED, root / name))
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        for number in count(1):
-            directory = root / (name if number == 1 else f"{name}-{number}")
-            try:
-                directory.mkdir()
-            except FileExistsError:
-                continue
-            os.environ[_INHERITED] = str(directory.resolve())
-            return directory
+        directory = new_directory(root / name)
     except OSError as error:
         raise InputError(f"cannot make a run directory in {root}: {error}; choose another with --runs") from error
-    raise AssertionError("unreachable")
+    os.environ[_INHERITED] = str(directory.resolve())
+    return directory
 
 
 @contextmanager
