@@ -107,6 +107,49 @@ def test_equal_scores_keep_the_order_of_the_input():
     assert found.boxes.equal(boxes)
 
 
+@pytest.mark.parametrize("multi_label", [True, False])
+@pytest.mark.parametrize("agnostic", [True, False])
+@pytest.mark.parametrize("num_classes", [1, 3])
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.999, 1.0])
+def test_equal_thresholds_are_one(multi_label, agnostic, num_classes, threshold):
+    boxes, scores = random_predictions(8, num_classes=num_classes)
+    for alike, found in zip(
+        NMS([threshold] * num_classes, 0.4, 20, multi_label, agnostic)(boxes, scores),
+        NMS(threshold, 0.4, 20, multi_label, agnostic)(boxes, scores),
+        strict=True,
+    ):
+        assert alike.boxes.equal(found.boxes)
+        assert alike.scores.equal(found.scores)
+        assert alike.labels.equal(found.labels)
+
+
+@pytest.mark.parametrize("multi_label", [True, False])
+def test_a_threshold_for_each_class_keeps_what_is_above_its_own(multi_label):
+    boxes, scores = random_predictions(9)
+    thresholds = (0.9, 0.2, 1.0)
+    chosen = NMS(thresholds, 0.4, multi_label=multi_label)(boxes, scores)
+    for some, everything in zip(chosen, NMS(0.2, 0.4, multi_label=multi_label)(boxes, scores), strict=True):
+        expected = everything.scores > torch.tensor(thresholds)[everything.labels]
+        assert 0 < int(expected.sum()) < len(everything)
+        assert some.boxes.equal(everything.boxes[expected])
+        assert some.scores.equal(everything.scores[expected])
+        assert some.labels.equal(everything.labels[expected])
+
+
+def test_a_box_whose_best_class_is_below_its_threshold_is_not_reported_for_its_second():
+    boxes, scores = torch.rand(1, 1, 4), torch.tensor([[[0.6, 0.5]]])
+    assert len(NMS((0.7, 0.1), multi_label=False)(boxes, scores)[0]) == 0
+    (found,) = NMS((0.7, 0.1))(boxes, scores)
+    assert found.labels.tolist() == [1]
+
+
+def test_thresholds_are_not_rounded_with_the_network():
+    nms = NMS([0.50001, 0.1]).half()
+    (found,) = nms(torch.rand(1, 1, 4), torch.tensor([[[0.50002, 0.0]]]))
+    assert found.labels.tolist() == [0]
+    assert not nms.state_dict()
+
+
 def test_comparisons_are_strict():
     boxes = torch.tensor([[[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 5.0]]])
     scores = torch.tensor([[[0.75], [0.5]]])
@@ -175,6 +218,9 @@ def test_no_gradient_is_kept():
     [
         ({"confidence_threshold": 1.5}, "confidence_threshold is 1.5; it must be between 0 and 1"),
         ({"confidence_threshold": float("nan")}, "confidence_threshold is nan"),
+        ({"confidence_threshold": [0.2, 1.5]}, "confidence_threshold is 1.5; it must be between 0 and 1"),
+        ({"confidence_threshold": [0.2, float("nan")]}, "confidence_threshold is nan"),
+        ({"confidence_threshold": []}, "confidence_threshold is empty"),
         ({"iou_threshold": -0.1}, "iou_threshold is -0.1"),
         ({"max_detections": 0}, "max_detections is 0; it must be at least 1"),
         ({"max_candidates": -1}, "max_candidates is -1"),
@@ -200,3 +246,9 @@ def test_classes_that_the_scores_lack_are_refused():
         NMS(classes=[0, 3])(torch.zeros(1, 1, 4), torch.zeros(1, 1, 3))
     with pytest.raises(ValueError, match="no class"):
         NMS()(torch.zeros(1, 1, 4), torch.zeros(1, 1, 0))
+
+
+@pytest.mark.parametrize("thresholds", [(0.5,), (0.5, 0.5), (0.5,) * 4])
+def test_another_number_of_thresholds_than_classes_is_refused(thresholds):
+    with pytest.raises(ValueError, match=rf"confidence_threshold has {len(thresholds)} numbers, but .* 3 classes"):
+        NMS(thresholds)(torch.zeros(1, 1, 4), torch.zeros(1, 1, 3))
