@@ -1,13 +1,17 @@
-"""Image to raw predictions: backbone, neck, head, the detector made of them, and its weights."""
+"""Image to detections: backbone, neck, head, the detector made of them, its weights, and inference with it."""
 
+from yolo_lightning.models.augmentation import TestTimeAugmentation
 from yolo_lightning.models.backbone import Backbone, CSPDarknet
 from yolo_lightning.models.build import build_detector, check_description, describe
 from yolo_lightning.models.checkpoint import Checkpoint, read_checkpoint
 from yolo_lightning.models.detector import Detector, yolov5
+from yolo_lightning.models.fusion import WeightedBoxesFusion
 from yolo_lightning.models.head import Head, YOLOv5Head
+from yolo_lightning.models.inference import Inference
 from yolo_lightning.models.neck import PAFPN, Neck
 from yolo_lightning.models.official import official_layers, official_state_dict
 from yolo_lightning.models.saving import save_weights
+from yolo_lightning.models.slices import Slices
 from yolo_lightning.models.weights import TransferReport, detector_from_weights, load_weights, resolve_weights
 
 __all__ = [
@@ -17,8 +21,12 @@ __all__ = [
     "Checkpoint",
     "Detector",
     "Head",
+    "Inference",
     "Neck",
+    "Slices",
+    "TestTimeAugmentation",
     "TransferReport",
+    "WeightedBoxesFusion",
     "YOLOv5Head",
     "build_detector",
     "check_description",
