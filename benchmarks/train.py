@@ -127,7 +127,7 @@ def main() -> None:
     data = _data(args.data, 0)
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))
-    num_classes = len(data.class_names)
+    num_classes = len(data.class_names or ())
     loops = {"float32": BareLoop(batch, num_classes, False), "bf16": BareLoop(batch, num_classes, True)}
     for loop in loops.values():
         loop.images_per_second(2)

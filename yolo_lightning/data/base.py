@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from yolo_lightning.data.problems import Problem
 from yolo_lightning.types import ImageInfo, Sample, SampleKey
 
 __all__ = ["DatasetIdentity", "DetectionDataset", "SampleTransform"]
@@ -70,6 +72,14 @@ class DetectionDataset(ABC):
     def identity(self) -> DatasetIdentity | None:
         """What the images are told by in later runs, which may then use the same disk cache; None, if by nothing."""
         return None
+
+    def without_labels(self) -> DetectionDataset:
+        """The same images for prediction, where labels do not count; by default itself."""
+        return self
+
+    def left_out(self) -> Sequence[Problem]:
+        """What is wrong with the files that are left out; by default none is."""
+        return ()
 
     def __getitem__(self, index: int) -> Sample:
         """The image at its original size, with its labels."""

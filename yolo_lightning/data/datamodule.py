@@ -18,10 +18,12 @@ from torch.utils.data import DataLoader, Sampler
 from yolo_lightning.data.augment import YOLOv5Augmentation
 from yolo_lightning.data.base import DetectionDataset, SampleTransform
 from yolo_lightning.data.canvases import training_canvases
+from yolo_lightning.data.checks import check_positive, overlap, round_up
 from yolo_lightning.data.datasets import TransformedDataset, YOLODataset
 from yolo_lightning.data.fill import SplitCaches
 from yolo_lightning.data.loaders import EvaluationLoader, collate_evaluation, collate_training, one_thread
 from yolo_lightning.data.memory import available_cores
+from yolo_lightning.data.prediction import prediction_dataset
 from yolo_lightning.data.problems import DataError, Policy
 from yolo_lightning.data.quad import GROUP_SIZE, QuadSamples
 from yolo_lightning.data.samplers import EvaluationBatchSampler, TrainBatchSampler
@@ -33,7 +35,7 @@ from yolo_lightning.types import Sample, SampleKey
 __all__ = ["DetectionDataModule"]
 
 _EVAL_BATCH_SIZE = 32
-_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("val",)}
+_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
 
 
 class DetectionDataModule(LightningDataModule):
@@ -44,7 +46,8 @@ class DetectionDataModule(LightningDataModule):
     samplers share out the images themselves.
 
     Args:
-        path: Where the data is, for instance a ``data.yaml``; handed to ``dataset``.
+        path: Where the data is, for instance a ``data.yaml``; handed to ``dataset``. For prediction also a folder of
+            images, a text file that lists images, or an image.
         dataset: Makes one split, given ``path`` and ``train``, ``val`` or ``test``.
         train_transform: Makes the transform of training samples.
         eval_transform: Makes the transform of validation and test samples, given the image size (height, width).
@@ -72,6 +75,7 @@ class DetectionDataModule(LightningDataModule):
         sampling: Makes the rule by which images are chosen for an epoch, given the training images; None takes each
             once.
         single_class: Take all objects as one class.
+        predict_split: Which images ``predict`` is about.
         rectangular: Evaluate images of like shape together on a canvas that suits them, instead of on squares.
         rectangular_padding: Strides added around such a canvas before it is rounded up.
         stride: Coarsest stride of the network; 64 for the P6 models.
@@ -102,6 +106,7 @@ class DetectionDataModule(LightningDataModule):
         close_mosaic: int = 0,
         sampling: Callable[[DetectionDataset], Sampling] | None = None,
         single_class: bool = False,
+        predict_split: Literal["train", "val", "test"] = "val",
         rectangular: bool = True,
         rectangular_padding: float = 0.5,
         stride: int = 32,
@@ -110,19 +115,16 @@ class DetectionDataModule(LightningDataModule):
         persistent_workers: bool = True,
     ) -> None:
         super().__init__()
-        _check_positive(stride=stride)
+        check_positive(stride=stride, eval_batch_size=eval_batch_size, num_buckets=num_buckets)
         if batch_size != "auto":
-            _check_positive(batch_size=batch_size)
-        if eval_batch_size is not None:
-            _check_positive(eval_batch_size=eval_batch_size)
-        if num_buckets is not None:
-            _check_positive(num_buckets=num_buckets)
+            check_positive(batch_size=batch_size)
         if cache_budget is not None and cache_budget <= 0:
             raise DataError(f"cache_budget is {cache_budget} GiB; it must be positive")
         if close_mosaic < 0:
             raise DataError(f"close_mosaic is {close_mosaic}; it must not be negative")
         self.path = path
-        self.image_size = _round_up(image_size, stride)
+        self.image_size, rounded = round_up(image_size, stride)
+        _warn(rounded)
         self.auto_batch_size = batch_size == "auto"
         self._batch_size = None if batch_size == "auto" else batch_size
         if eval_batch_size is None and batch_size != "auto":
@@ -137,6 +139,7 @@ class DetectionDataModule(LightningDataModule):
         self.quad = quad
         self.close_mosaic = close_mosaic
         self.single_class = single_class
+        self.predict_split = predict_split
         self.rectangular = rectangular
         self.rectangular_padding = rectangular_padding
         self.stride = stride
@@ -152,11 +155,15 @@ class DetectionDataModule(LightningDataModule):
         self._datasets: dict[str, DetectionDataset] = {}
         self._samples: dict[str, TransformedDataset] = {}
         self._split_caches: SplitCaches | None = None
+        self._names_from = "train"
 
     @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the labels; for YOLO data this only reads the yaml."""
-        return tuple(self.dataset("train").class_names)
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes, in the order of the labels; for YOLO data this only reads the yaml.
+
+        None in the prediction of plain images, which have no names.
+        """
+        return tuple(self.dataset(self._names_from).class_names) or None
 
     @property
     def seed(self) -> int:
@@ -204,10 +211,16 @@ class DetectionDataModule(LightningDataModule):
         return self._split("train").worker_times.totals()
 
     def dataset(self, split: str) -> DetectionDataset:
-        """Images and labels of ``train``, ``val`` or ``test``, as they are on disk, but for ``single_class``."""
+        """Images and labels of ``train``, ``val`` or ``test``, as they are on disk, but for ``single_class``.
+
+        ``predict`` are the images of ``predict_split`` without labels.
+        """
         if split not in self._datasets:
-            dataset = self._dataset_factory(self.path, split)
-            self._datasets[split] = SingleClass(dataset) if self.single_class else dataset
+            if split == "predict":
+                dataset = prediction_dataset(self._dataset_factory, self.path, self.predict_split)
+            else:
+                dataset = self._dataset_factory(self.path, split)
+            self._datasets[split] = SingleClass(dataset) if self.single_class and dataset.class_names else dataset
         return self._datasets[split]
 
     def prepare_data(self) -> None:
@@ -217,11 +230,12 @@ class DetectionDataModule(LightningDataModule):
             len(self.dataset(split))
 
     def setup(self, stage: str) -> None:
-        """Opens the splits of ``fit``, ``validate``, ``test`` or ``predict`` (which takes ``val``).
+        """Opens the splits of ``fit``, ``validate``, ``test`` or ``predict``.
 
         Raises:
             DataError: If a split is missing or cannot be used.
         """
+        self._names_from = "predict" if stage == "predict" else "train"
         for split in _SPLITS[stage]:
             if split not in self._samples:
                 self._samples[split] = self._open(split)
@@ -230,7 +244,7 @@ class DetectionDataModule(LightningDataModule):
                 self._split_caches.fill(show=self._rank == 0)
             if self._batch_size is not None:
                 self._clamp_batch_size(self._num_samples)
-            self._check_overlap()
+            _warn(overlap(self.dataset("train"), self.dataset("val")))
 
     def train_dataloader(self) -> DataLoader[Sample | None]:
         """Augmented batches, shuffled unless the canvas is ``rectangular``; this process's share."""
@@ -267,8 +281,8 @@ class DetectionDataModule(LightningDataModule):
         return self._evaluation_loader("test")
 
     def predict_dataloader(self) -> DataLoader[Sample | None]:
-        """The same batches as in validation."""
-        return self._evaluation_loader("val")
+        """Letterboxed batches of the images to predict, as in validation; this process's share."""
+        return self._evaluation_loader("predict")
 
     def update_sampling(self, average_precision: Sequence[float]) -> None:
         """Tells ``sampling``, if there is one, how well each class was detected in the last validation."""
@@ -310,7 +324,7 @@ class DetectionDataModule(LightningDataModule):
         dataset = self.dataset(split)
         training = split == "train"
         policy: Policy = "strict" if getattr(dataset, "policy", None) == "strict" else "warn"
-        if self.cache is not None:
+        if self.cache is not None and split != "predict":  # which reads each image once
             # evaluation keeps original pixels, so that its numbers are those without a cache
             dataset = self._caches(self.cache).open(dataset, self.image_size if training else None, split)
         transform = self._train_transform() if training else self._eval_transform(self.image_size)
@@ -346,15 +360,6 @@ class DetectionDataModule(LightningDataModule):
                 f"batch_size {self.batch_size} is larger than the {num_images} training images: using {size}"
             )
             self._batch_size = size
-
-    def _check_overlap(self) -> None:
-        train, val = self.dataset("train"), self.dataset("val")
-        shared = {train.path(index) for index in range(len(train))} & {val.path(index) for index in range(len(val))}
-        if shared:
-            rank_zero_warn(
-                f"{len(shared)} of {len(val)} validation images are training images too (such as {min(shared)}): "
-                "validation will look better than it is"
-            )
 
     @property
     def _num_samples(self) -> int:
@@ -397,16 +402,6 @@ def _image_sizes(dataset: DetectionDataset) -> npt.NDArray[np.int64]:
     return np.array([dataset.image_size(index) for index in range(len(dataset))], np.int64).reshape(-1, 2)
 
 
-def _check_positive(**values: int) -> None:
-    for name, value in values.items():
-        if value < 1:
-            raise DataError(f"{name} is {value}; it must be positive")
-
-
-def _round_up(image_size: int | Sequence[int], stride: int) -> tuple[int, int]:
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    _check_positive(image_size=min(height, width))
-    rounded = (ceil(height / stride) * stride, ceil(width / stride) * stride)
-    if rounded != (height, width):
-        rank_zero_warn(f"image_size {image_size} is not a multiple of the stride {stride}: using {rounded}")
-    return rounded
+def _warn(message: str | None) -> None:
+    if message is not None:
+        rank_zero_warn(message)

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import sys
+import copy
 import warnings
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from rich.console import Console
 from torch.utils.data import Dataset
 
 from yolo_lightning.data.base import DatasetIdentity, DetectionDataset, SampleTransform
 from yolo_lightning.data.config import read_config
 from yolo_lightning.data.files import find_images, label_path
-from yolo_lightning.data.images import apply_orientation, decode_image
 from yolo_lightning.data.index import LabelIndex, build_index
-from yolo_lightning.data.problems import DataError, Policy, UnreadableImageError, format_problems
+from yolo_lightning.data.indexed import IndexedImages, is_main_process, report_problems
+from yolo_lightning.data.problems import DataError, Policy, Problem, UnreadableImageError
 from yolo_lightning.data.worker_times import WorkerTimes
-from yolo_lightning.paths import cache_directory
 from yolo_lightning.types import Sample, SampleKey
 
 __all__ = ["TransformedDataset", "YOLODataset"]
 
 
-class YOLODataset(DetectionDataset):
+class YOLODataset(IndexedImages):
     """One split of a data set in YOLO form: a ``data.yaml``, images, and one text file of labels for each image.
 
     The yaml is read at once; images and labels are looked for, checked and indexed when they are first needed. Rows of
@@ -57,6 +55,7 @@ class YOLODataset(DetectionDataset):
         self.split = split
         self.policy = policy
         self.progress = progress
+        self.has_labels = True
 
     @cached_property
     def index(self) -> LabelIndex:
@@ -67,31 +66,20 @@ class YOLODataset(DetectionDataset):
                 policy ``strict``, anything at all is wrong.
         """
         images = find_images(self.config.sources(self.split), self.config.roots())
-        show = self.progress and _is_main_process()
-        index = build_index(
-            images, name=f"{self.config.file}:{self.split}", num_classes=len(self.class_names), progress=show
-        )
-        self._report(index)
+        show = self.progress and is_main_process()
+        num_classes = len(self.class_names) if self.has_labels else None
+        index = build_index(images, name=f"{self.config.file}:{self.split}", num_classes=num_classes, progress=show)
+        title = f"{self.config.file}: bad data in '{self.split}'"
+        report_problems(index, title, self.config.file.parent, self.policy)
         if len(index) == 0:
             raise DataError(f"{self.config.file}: none of the {index.num_files} images of '{self.split}' can be used")
-        if self.split == "train" and index.num_boxes == 0:
+        if self.has_labels and self.split == "train" and index.num_boxes == 0:
             raise DataError(
                 f"{self.config.file}: none of the {len(index)} images of 'train' has a label; {index.num_missing} have "
                 f"no label file (looked for {label_path(index.path(0))} and so on). Put labels there, in folders "
                 "named 'labels' beside those named 'images'"
             )
         return index
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def path(self, index: int) -> str:
-        """Absolute path of an image."""
-        return self.index.path(index)
-
-    def image_size(self, index: int) -> tuple[int, int]:
-        """(height, width) in pixels after EXIF orientation."""
-        return self.index.size(index)
 
     def annotations(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """Boxes (n, 4) xyxy in pixels, clipped to the image, and labels (n,)."""
@@ -107,49 +95,18 @@ class YOLODataset(DetectionDataset):
         side_wh = np.array([width, height], np.float32)
         return [points * side_wh if len(points) else points for points in self.index.polygons(index)]
 
-    def read_image(self, index: int, long_side: int | None = None) -> npt.NDArray[np.uint8]:
-        """Decodes an image, RGB (H, W, 3), turned upright once.
-
-        A JPEG at least twice as large as asked for is decoded at a half, quarter or eighth of its size.
-
-        Raises:
-            UnreadableImageError: If the file cannot be decoded or has another size than when it was indexed.
-        """
-        path = self.index.path(index)
-        size = self.index.size(index)
-        reduction = _reduction(max(size), long_side)
-        try:
-            content = np.fromfile(path, np.uint8)
-        except OSError as error:
-            raise UnreadableImageError(path, index, f"cannot be read ({error.strerror})") from error
-        image = decode_image(content, reduction)
-        if image is None:
-            raise UnreadableImageError(path, index, "cannot be decoded")
-        image = apply_orientation(image, self.index.orientation(index))
-        reduced = tuple(-(-side // reduction) for side in size)
-        if image.shape[:2] not in (size, reduced):
-            found, expected = f"{image.shape[1]} × {image.shape[0]}", f"{size[1]} × {size[0]}"
-            raise UnreadableImageError(path, index, f"is {found} pixels but was {expected} when it was indexed")
-        return image
+    def without_labels(self) -> Self:
+        """The same images without any labels; one whose labels are bad is not left out."""
+        images = copy.copy(self)
+        images.__dict__.pop("index", None)
+        images.has_labels = False
+        return images
 
     def identity(self) -> DatasetIdentity | None:
         """Yaml and split, and the state of the image files; None for a subclass that reads images in its own way."""
-        if type(self).read_image is not YOLODataset.read_image:
+        if type(self).read_image is not IndexedImages.read_image:
             return None
         return DatasetIdentity(f"{self.config.file}:{self.split}", self.index.image_digest())
-
-    def _report(self, index: LabelIndex) -> None:
-        problems = index.problems
-        if not problems:
-            return
-        report = _write_report(f"{self.config.file}:{self.split}", [str(problem) for problem in problems])
-        text = format_problems(problems, self.config.file.parent, report=report)
-        title = f"{self.config.file}: bad data in '{self.split}'"
-        if self.policy == "strict":
-            raise DataError(f"{title}\n{text}")
-        if _is_main_process():
-            console = Console(file=sys.stderr, highlight=False)
-            console.print(f"{title} (paths are relative to its folder)\n{text}", markup=False, soft_wrap=True)
 
 
 class TransformedDataset(Dataset[Sample | None]):
@@ -181,6 +138,19 @@ class TransformedDataset(Dataset[Sample | None]):
         """Number of images that could not be read during the run."""
         return int(self._unreadable.sum())
 
+    @property
+    def unreadable(self) -> list[int]:
+        """Positions of the images that could not be read when the workers of this process needed them."""
+        return torch.nonzero(self._unreadable).flatten().tolist()
+
+    def path(self, index: int) -> str:
+        """File of an image."""
+        return self.dataset.path(index)
+
+    def left_out(self) -> Sequence[Problem]:
+        """What is wrong with the files that the data set leaves out."""
+        return self.dataset.left_out()
+
     def __getitem__(self, key: SampleKey) -> Sample | None:
         """The sample of a key, or None if an image that it needs cannot be read."""
         try:
@@ -193,27 +163,3 @@ class TransformedDataset(Dataset[Sample | None]):
                 self._unreadable[error.index] = 1
                 warnings.warn(f"{error}. Samples that need it are left out", stacklevel=2)
             return None
-
-
-def _reduction(long_side: int, wanted: int | None) -> int:
-    """The greatest of 8, 4, 2 by which a side can be divided, rounding up, and still have the wanted length; else 1."""
-    if wanted is None:
-        return 1
-    return next((factor for factor in (8, 4, 2) if -(-long_side // factor) >= wanted), 1)
-
-
-def _write_report(name: str, lines: list[str]) -> Path | None:
-    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:24]
-    file = cache_directory() / "labels" / f"{digest}.txt"
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("\n".join([name, *lines, ""]), encoding="utf-8", errors="surrogateescape")
-    except OSError:
-        return None
-    return file
-
-
-def _is_main_process() -> bool:
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank() == 0
-    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID"))

@@ -41,7 +41,9 @@ def find_images(sources: Iterable[Path], roots: Iterable[Path]) -> list[str]:
             raise DataError(f"{source}: is no folder and no .txt file; name a folder of images or a list of them")
         if not found:
             endings = " ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
-            raise DataError(f"{source}: holds no images (known endings: {endings}); correct the entry in data.yaml")
+            raise DataError(
+                f"{source}: holds no images (known endings: {endings}); put some there, or name another place"
+            )
         images += found
     return sorted(images)
 

@@ -178,7 +178,7 @@ class LabelIndex:
 
 
 def build_index(
-    images: Sequence[str], *, name: str, num_classes: int, progress: bool = True, workers: int | None = None
+    images: Sequence[str], *, name: str, num_classes: int | None, progress: bool = True, workers: int | None = None
 ) -> LabelIndex:
     """Opens the index of these images from the cache, reading only files that changed; builds it where needed.
 
@@ -188,14 +188,15 @@ def build_index(
     Args:
         images: Absolute paths.
         name: What the data set and split are called, such as the path of the yaml; names the cache file.
-        num_classes: Class indices must be below it.
+        num_classes: Class indices must be below it; None leaves labels alone.
         progress: Whether to show a progress bar while files are read.
         workers: Processes to read with; None decides by the number of files and cores.
     """
     file = _cache_file(name, num_classes)
     old = _open(file)
     encoded = [path.encode("utf-8", "surrogateescape") for path in images]
-    keys = file_keys(images, [label_path(path) for path in images])
+    labels = ["" if num_classes is None else label_path(path) for path in images]  # "" is no file
+    keys = file_keys(images, labels)
     if old is not None and old.matches(b"".join(encoded), keys.current):
         return old
     known = old.records() if old is not None else {}
@@ -211,7 +212,7 @@ def build_index(
     return _store(file, _arrays(encoded, keys.stored, [record for record in records if record is not None]))
 
 
-def _cache_file(name: str, num_classes: int) -> Path:
+def _cache_file(name: str, num_classes: int | None) -> Path:
     digest = hashlib.sha256(f"{_VERSION}\0{num_classes}\0{name}".encode("utf-8", "surrogateescape")).hexdigest()[:24]
     return cache_directory() / "labels" / f"{digest}.safetensors"
 

@@ -84,12 +84,14 @@ def file_keys(images: Sequence[str], labels: Sequence[str]) -> FileKeys:
 _Mapper = Callable[[Callable[[Sequence[str]], list[FileRecord]], Sequence[Sequence[str]]], Iterable[list[FileRecord]]]
 
 
-def scan_files(images: Sequence[str], num_classes: int, progress: bool, workers: int | None = None) -> list[FileRecord]:
+def scan_files(
+    images: Sequence[str], num_classes: int | None, progress: bool, workers: int | None = None
+) -> list[FileRecord]:
     """Checks images and parses their labels, in the order given.
 
     Args:
         images: Absolute paths.
-        num_classes: Class indices must be below it.
+        num_classes: Class indices must be below it; None leaves labels alone.
         progress: Whether to show a progress bar.
         workers: Processes to use; None takes one per core (eight at most), and none for few files.
     """
@@ -117,18 +119,18 @@ def _mapper(workers: int) -> Iterator[_Mapper]:
             yield pool.map
 
 
-def _scan_chunk(images: Iterable[str], num_classes: int) -> list[FileRecord]:
+def _scan_chunk(images: Iterable[str], num_classes: int | None) -> list[FileRecord]:
     return [_scan_file(image, num_classes) for image in images]
 
 
-def _scan_file(image: str, num_classes: int) -> FileRecord:
+def _scan_file(image: str, num_classes: int | None) -> FileRecord:
     if not os.path.isfile(image):  # noqa: PTH113
         missing = Problem(image, None, "image_missing", "does not exist", "remove it from the list or restore it")
         return _record((0, 0, 1, 0), ParsedLabels(problems=[missing]))
     header = check_image(image)
     if isinstance(header, Problem):
         return _record((0, 0, 1, 0), ParsedLabels(problems=[header]))
-    parsed = _read_labels(label_path(image), num_classes)
+    parsed = ParsedLabels() if num_classes is None else _read_labels(label_path(image), num_classes)
     used = not any(problem.left_out for problem in parsed.problems)
     return _record((*header.size, header.orientation, int(used)), parsed)
 
