@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -83,7 +83,7 @@ class Source(ABC):
         fps: Frames per second of a video or stream, after leaving out frames; None for pictures.
     """
 
-    live: ClassVar[bool] = False
+    live: bool = False
     name: str
     description: str
     num_frames: int | None = None
