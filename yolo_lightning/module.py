@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypedDict
+from typing import Any, Self, TypedDict
 
 import torch
 from lightning.pytorch import LightningModule
@@ -15,7 +15,7 @@ from torch.optim import SGD, Optimizer
 from yolo_lightning.errors import InputError
 from yolo_lightning.losses import YOLOv5Loss
 from yolo_lightning.metrics import DetectionMetrics
-from yolo_lightning.models import Detector, Head, describe, load_weights
+from yolo_lightning.models import Detector, Head, Inference, describe, detector_from_weights, load_weights
 from yolo_lightning.ops import NMS, to_original
 from yolo_lightning.optim import LinearSchedule, Schedule, Warmup, parameter_groups, scale_weight_decay
 from yolo_lightning.types import Batch, Detections
@@ -45,6 +45,10 @@ class DetectionModule(LightningModule):
         detector: Makes the network for a number of classes.
         loss: Makes the loss for the network's head.
         postprocess: Turns the network's boxes into detections in validation, test and prediction.
+        inference: How validation, test and prediction look at images: with test-time augmentation, in slices, and how
+            the boxes of an ensemble are joined.
+        ensemble: Files of further networks that validate, test and predict together with this one; as ``weights``, but
+            each of the network that it describes, with the same classes.
         optimizer: Makes the optimizer for the three parameter groups (bias, weight, norm). Its weight decay is that of
             the nominal batch and is scaled to the batch in use.
         lr_scheduler: Learning rate over the epochs, after the warm-up.
@@ -66,6 +70,8 @@ class DetectionModule(LightningModule):
         detector: Callable[[int], Detector] = Detector,
         loss: Callable[[Head], YOLOv5Loss] = YOLOv5Loss,
         postprocess: Callable[[], NMS] = NMS,
+        inference: Callable[[Sequence[Detector], NMS], Inference] = Inference,
+        ensemble: Sequence[str] = (),
         optimizer: Callable[[Iterable[Any]], Optimizer] = lambda p: SGD(
             p, lr=0.01, momentum=0.937, weight_decay=0.0005, nesterov=True
         ),
@@ -100,10 +106,31 @@ class DetectionModule(LightningModule):
             self.detector.to(memory_format=torch.channels_last)
         if compile:
             self.detector.compile()  # in place: no wrapper, whose name would be in every key of a checkpoint
+        # In a tuple, so that they are no part of this module, nor of its checkpoints.
+        self._others = tuple(self._load_other(path, compile) for path in ensemble)
+        self.inference = inference([self.detector, *self._others], self.postprocess)
 
     def forward(self, images: Tensor) -> list[Detections]:
         """Detects in (B, 3, H, W) floating-point RGB images in 0…1; boxes in pixels of these images."""
-        return self._detect(self.detector(images))
+        return self.inference(images)
+
+    def _load_other(self, path: str, compiled: bool) -> Detector:
+        """A network of the ensemble."""
+        detector, names = detector_from_weights(path)
+        if names is not None and len(names) == len(self.class_names):
+            _warn_of_names(self.class_names, names, path)
+        if self.channels_last:
+            detector.to(memory_format=torch.channels_last)
+        if compiled:
+            detector.compile()
+        return detector.eval().requires_grad_(False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Takes the ensemble to where this module goes."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for detector in self._others:
+            detector._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     # ---------------------------------------------------------------------------------------------- set-up
 
@@ -111,15 +138,21 @@ class DetectionModule(LightningModule):
         """Checks the data against the network and tells the loss the image size.
 
         Raises:
-            InputError: If the data has another number of classes than the network, or sides that do not suit it.
+            InputError: If the data has another number of classes than the network, or sides that do not suit it, or an
+                ensemble is to be trained.
         """
+        if stage == "fit" and self._others:
+            raise InputError(
+                "model.ensemble is for validate, test and predict: networks are trained one by one. Leave it out, or "
+                "start from one of the files with `--model.weights`"
+            )
         data = getattr(self.trainer, "datamodule", None)
         names = getattr(data, "class_names", None)
         if names is not None:
             self._check_class_names(tuple(names))
         if (image_size := getattr(data, "image_size", None)) is not None:
             self.loss.image_size = image_size
-        coarsest, stride = self.detector.strides[-1], getattr(data, "stride", None)
+        coarsest, stride = self.inference.stride, getattr(data, "stride", None)
         if stride is not None and stride % coarsest:
             raise InputError(
                 f"the network needs images whose sides are multiples of {coarsest}, but data.stride is {stride}: "
@@ -133,12 +166,7 @@ class DetectionModule(LightningModule):
                 f"{len(names)} {_shorten(names)}; use the data the network was trained on, or train on this data "
                 "with `fit --model.weights <checkpoint>`"
             )
-        if names != self.class_names:
-            pairs = zip(self.class_names, names, strict=True)
-            different = [f"{own!r} is {other!r}" for own, other in pairs if own != other]
-            rank_zero_warn(
-                f"names of network and data differ: {', '.join(different[:5])} in the data; labels count by number"
-            )
+        _warn_of_names(self.class_names, names, "data")
 
     def configure_optimizers(self) -> Optimizer:
         """Makes the optimizer; its weight decay is scaled to the images that a step sees."""
@@ -264,7 +292,7 @@ class DetectionModule(LightningModule):
 
     def _evaluation_step(self, batch: Batch) -> EvaluationOutput:
         raw = self.detector(batch.images)
-        detections = self._detect(raw)
+        detections = self.inference(batch.images, raw)
         # The first image tells which batch this is, on any number of processes.
         self._batch_losses.append((batch.infos[0].index, self.loss(raw, batch)))
         targets = []
@@ -274,10 +302,6 @@ class DetectionModule(LightningModule):
         originals = _in_originals(detections, batch)
         self.metrics.update(originals, targets, image_ids=[info.index for info in batch.infos])
         return {"detections": detections}
-
-    def _detect(self, raw: tuple[Tensor, ...]) -> list[Detections]:
-        detections: list[Detections] = self.postprocess(*self.detector.head.decode(raw))
-        return detections
 
     def _log_evaluation(self, prefix: str) -> None:
         results = self.metrics.compute()
@@ -326,6 +350,12 @@ def _in_originals(detections: Sequence[Detections], batch: Batch) -> list[Detect
         Detections(to_original(found.boxes, info), found.scores, found.labels)
         for found, info in zip(detections, batch.infos, strict=True)
     ]
+
+
+def _warn_of_names(names: Sequence[str], others: Sequence[str], whose: str) -> None:
+    different = [f"{own!r} is {other!r}" for own, other in zip(names, others, strict=True) if own != other]
+    if different:
+        rank_zero_warn(f"names of network and {whose} differ: {', '.join(different[:5])} there; labels count by number")
 
 
 def _shorten(names: Sequence[str], most: int = 5) -> str:
