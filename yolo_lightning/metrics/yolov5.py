@@ -90,19 +90,26 @@ def yolov5_metrics(data: EvaluationData, pairs: CandidatePairs) -> dict[str, flo
     }
 
 
-def correct_detections(data: EvaluationData, pairs: CandidatePairs) -> BoolArray:
-    """(K, 10 IoU thresholds) whether a detection gets the label of its class that it overlaps most.
+def correct_detections(
+    data: EvaluationData, pairs: CandidatePairs, iou_thresholds: FloatArray = IOU_THRESHOLDS
+) -> BoolArray:
+    """(K, IoU thresholds) whether a detection gets the label of its class that it overlaps most.
 
     At each threshold the label goes to the most confident of the detections that claim it.
+
+    Args:
+        data: Detections and labels.
+        pairs: All overlaps of at least the lowest threshold.
+        iou_thresholds: Overlaps from which on a detection can be right.
     """
     same_class = data.labels[pairs.detections] == data.target_labels[pairs.targets]
     claims = pairs.where(same_class & ~data.target_crowd[pairs.targets]).best_target()
     order = np.lexsort((claims.detections, claims.targets))
     targets = claims.targets[order]
-    close_enough = claims.ious[order, None] >= IOU_THRESHOLDS
+    close_enough = claims.ious[order, None] >= iou_thresholds
     num_before: IntArray = np.cumsum(close_enough, axis=0) - close_enough
     first_claim = np.searchsorted(targets, targets)
-    correct = np.zeros((len(data.scores), len(IOU_THRESHOLDS)), dtype=np.bool_)
+    correct = np.zeros((len(data.scores), len(iou_thresholds)), dtype=np.bool_)
     correct[claims.detections[order]] = close_enough & (num_before == num_before[first_claim])
     return correct
 
