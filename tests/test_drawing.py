@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from yolo_lightning.drawing import class_colour, draw_detections, draw_grid
+from yolo_lightning.drawing import class_colour, draw_detections, draw_grid, text
 
 NAMES = ("person", "bus", "tie")
 GREY = 127
@@ -195,3 +195,86 @@ def test_grid_titles():
 def test_wrong_grid(images, options, message):
     with pytest.raises(ValueError, match=message):
         draw_grid(images, **options)
+
+
+def tag_pixels(name, class_names=None, label=0, **options):
+    """(H, W) what the name and its background change."""
+    box, names = [[200, 200, 400, 300]], class_names or [name]
+    drawn = draw_detections(grey(480, 640), box, [label], names, **options)
+    return (drawn != draw_detections(grey(480, 640), box, [label], names, show_labels=False)).any(axis=-1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "猫と犬",
+        "ネコ",
+        "고양이",
+        "собака",
+        "Ελληνικά",
+        "naïve café",
+        "قطة",
+        "עברית",
+        "Կատու",
+        "😀",
+        "猫 кот cat",
+        "ếộ",
+        "Łódź",
+    ],
+)
+def test_names_in_any_of_these_scripts_need_no_font_of_the_system(name, monkeypatch):
+    monkeypatch.setattr("yolo_lightning.drawing.text._FONTS", text._FONTS[:3])
+    assert text.writable(name) == name
+    letters = [text.write_line(letter, 24) for letter in set(name) - {" "}]
+    missing = text.write_line("\U0010fffe", 24)
+    assert all(letter.any() and letter.tobytes() != missing.tobytes() for letter in letters)
+    assert len({letter.tobytes() for letter in letters}) == len(letters)
+    assert tag_pixels(name).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("", ""),
+        ("  two\n lines ", "two lines"),
+        ("\U0010fffe rex", "rex"),
+        ("e\u0301t\u00e9", "été"),
+        ("a\u200db\x00\ud800", "ab"),
+        ("\U0010fffe\u0301", ""),
+    ],
+)
+def test_letters_that_no_font_has_are_left_out(name, expected):
+    assert text.writable(name) == expected
+
+
+@pytest.mark.parametrize("most_width", [None, 0, 1, 10, 50, 300])
+@pytest.mark.parametrize("name", ["", "i", "traffic light", "猫" * 50, "x" * 300])
+def test_a_line_has_the_height_of_all_lines_and_fits(name, most_width):
+    line = text.write_line(name, 20, most_width)
+    assert line.shape[0] == text.line_height(20)
+    assert line.shape[1] <= (most_width if most_width is not None else 10000)
+    assert line.any() == bool(line.shape[1])
+    assert most_width in (0, 1, 10) or line.any() == bool(name)
+
+
+def test_scores_can_be_hidden():
+    with_score = tag_pixels("bus", scores=[0.5])
+    without = tag_pixels("bus", scores=[0.5], show_scores=False)
+    np.testing.assert_array_equal(without, tag_pixels("bus"))
+    assert with_score.sum() > 1.5 * without.sum()
+
+
+@pytest.mark.parametrize("line_width", [1, 3, 8])
+def test_line_width(line_width):
+    lines = draw_detections(
+        grey(480, 640), [[200, 200, 400, 300]], [0], NAMES, show_labels=False, line_width=line_width
+    )
+    row = lines[250, 150:300]
+    assert (row == class_colour(0)).all(axis=-1).sum() == line_width
+
+
+def test_draws_on_views_and_read_only_pictures():
+    image = grey(480, 640)
+    image.setflags(write=False)
+    flipped = draw_detections(image[:, ::-1], [[200, 200, 400, 300]], [0], NAMES)
+    np.testing.assert_array_equal(flipped, draw_detections(image, [[200, 200, 400, 300]], [0], NAMES))
