@@ -10,6 +10,7 @@ from yolo_lightning.callbacks.freeze import Freeze
 from yolo_lightning.callbacks.metrics_file import MetricsFile
 from yolo_lightning.callbacks.multi_scale import MultiScale
 from yolo_lightning.callbacks.pictures import Pictures
+from yolo_lightning.callbacks.predictions import Predictions
 from yolo_lightning.callbacks.progress import DetectionProgressBar
 from yolo_lightning.callbacks.step_times import StepTimes
 
@@ -24,6 +25,7 @@ __all__ = [
     "MetricsFile",
     "MultiScale",
     "Pictures",
+    "Predictions",
     "RunCheckpoint",
     "StepTimes",
 ]

@@ -1,4 +1,4 @@
-"""``fit``, ``validate`` and ``test`` on LightningCLI."""
+"""``fit``, ``validate``, ``test`` and ``predict`` on LightningCLI."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from yolo_lightning import __version__
 from yolo_lightning.callbacks import (
@@ -27,6 +27,7 @@ from yolo_lightning.callbacks import (
     Freeze,
     MetricsFile,
     Pictures,
+    Predictions,
     RunCheckpoint,
     StepTimes,
 )
@@ -38,6 +39,7 @@ from yolo_lightning.cli.resume import check_checkpoint, check_not_finished, reso
 from yolo_lightning.cli.run_directory import remove_if_empty, reserve_run_directory
 from yolo_lightning.data import DetectionDataModule
 from yolo_lightning.errors import InputError
+from yolo_lightning.models import read_checkpoint, resolve_weights
 from yolo_lightning.module import DetectionModule
 
 __all__ = ["YOLOCLI", "run"]
@@ -52,6 +54,7 @@ _EXPECTED_WARNINGS = (
     r".*Checkpoint directory .* exists and is not empty",
     r".*The dirpath has changed from",
     r".*does not have many workers which may be a bottleneck",
+    r".*You are using a custom batch sampler `EvaluationBatchSampler` for prediction",
 )
 
 
@@ -62,7 +65,9 @@ class YOLOCLI(LightningCLI):
     def subcommands() -> dict[str, set[str]]:
         """The commands that need a Trainer and a data set."""
         available = LightningCLI.subcommands()
-        return {name: available[name] for name in ("fit", "validate", "test")}
+        commands = {name: available[name] for name in ("fit", "validate", "test", "predict")}
+        commands["predict"] = {*commands["predict"], "return_predictions"}  # they go to files
+        return commands
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the run directory and the callbacks as keys of their own, so that fragments of configuration merge."""
@@ -75,6 +80,7 @@ class YOLOCLI(LightningCLI):
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.add_lightning_class_args(Pictures, "pictures")
+        parser.add_lightning_class_args(Predictions, "predictions")
         parser.add_lightning_class_args(FiniteCheck, "finite_check")
         parser.add_lightning_class_args(StepTimes, "step_times")
         parser.set_defaults(
@@ -119,7 +125,9 @@ class YOLOCLI(LightningCLI):
                 model.weights = None
         if model.get("class_names", ()) is None:
             with _input_errors():
-                model.class_names = list(_build_data(given.data).class_names)
+                model.class_names = _class_names(_build_data(given.data), str(self.subcommand), model.get("weights"))
+        if self.subcommand == "predict" and given.ckpt_path is None and model.get("weights", "") is None:
+            rank_zero_warn("the network is not trained: give --ckpt_path or --model.weights")
 
     def instantiate_classes(self) -> None:
         """Makes model, data and Trainer; what a constructor refuses is an error in what the user gave."""
@@ -156,10 +164,25 @@ class YOLOCLI(LightningCLI):
             best = float(checkpoint.best_model_score) if checkpoint.best_model_score is not None else float("nan")
             rank_zero_info(f"Best checkpoint: {checkpoint.best_model_path} ({checkpoint.monitor} {best:.4f})")
 
+    def predict(self, **arguments: Any) -> None:
+        """What ``predict`` runs: without keeping what was found in memory."""
+        self.trainer.predict(**arguments, return_predictions=False)
+
+    def after_predict(self) -> None:
+        """Tells of images that could not be read by the exit status, too.
+
+        Raises:
+            InputError: If there are any; all else has been written.
+        """
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            summary = callback.summary if isinstance(callback, Predictions) else None
+            if summary is not None and summary.num_failed and self.trainer.is_global_zero:
+                raise InputError(f"{summary.num_failed} images could not be read: {summary.files[-1]} tells which")
+
 
 @remove_if_empty()
 def run(args: Sequence[str]) -> None:
-    """Runs ``fit``, ``validate`` or ``test``.
+    """Runs ``fit``, ``validate``, ``test`` or ``predict``.
 
     Args:
         args: Arguments after the program's name.
@@ -212,6 +235,21 @@ def _loggers(configured: Any, directory: Path) -> list[Logger] | bool:
     if configured is False:
         return False
     return [RunCSVLogger(directory), *(logger for logger in _as_list(configured) if logger is not True)]
+
+
+def _class_names(data: Any, command: str, weights: str | None) -> list[str]:
+    """Those of the data; plain images to predict have none, so that the weights must tell."""
+    if command != "predict" or not isinstance(data, DetectionDataModule):
+        return list(data.class_names)
+    names = data.dataset("predict").class_names
+    if not names and weights is not None:
+        names = read_checkpoint(resolve_weights(weights)).class_names or ()
+    if not names:
+        raise InputError(
+            f"{data.path}: these images come without names of classes, and so do the weights: give --ckpt_path, "
+            "--model.weights that hold names, or --model.class_names"
+        )
+    return list(names)
 
 
 def _build_data(config: Namespace) -> Any:
