@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from yolo_lightning.inference.frames import Event, Failure, Frame, Gap
-from yolo_lightning.inference.streams import Capture, CaptureError, LiveSource, UnavailableError
+from yolo_lightning.inference.frames import Event, Frame
+from yolo_lightning.inference.streams import Capture, CaptureError, LiveSource
 
 Image = npt.NDArray[np.uint8]
 QUICK: dict[str, Any] = {"initial_delay": 0.01, "max_delay": 0.05, "stall_timeout": 0.5}
@@ -97,12 +97,12 @@ class MotionJPEG:
 
     def __init__(self) -> None:
         self.paths: list[tuple[str, str | None]] = []
-        self.serve: Callable[[Callable[[Image], None]], None] = lambda send: None
+        self.serve: Callable[[Callable[..., None]], object] = lambda send: None
         self.status = 200
         self.url = ""
         self.done = threading.Event()
 
-    def steady(self, send: Callable[[Image], None]) -> None:
+    def steady(self, send: Callable[..., None]) -> None:
         """Thirty pictures a second until the test is over."""
         number = 0
         while not self.done.wait(1 / 30):
@@ -111,8 +111,8 @@ class MotionJPEG:
 
 
 @contextmanager
-def motion_jpeg() -> Iterator[MotionJPEG]:
-    """A server on this machine."""
+def motion_jpeg(port: int = 0) -> Iterator[MotionJPEG]:
+    """A server on this machine, on any free port if none is given."""
     behaviour = MotionJPEG()
 
     class Handler(BaseHTTPRequestHandler):
@@ -130,13 +130,14 @@ def motion_jpeg() -> Iterator[MotionJPEG]:
                 except OSError:
                     return  # the client left
 
-        def send(self, image: Image) -> None:
+        def send(self, image: Image, broken: bool = False) -> None:
             jpeg = cv2.imencode(".jpg", image)[1].tobytes()
+            jpeg = jpeg[:100] if broken else jpeg
             header = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
             self.wfile.write(header + jpeg + b"\r\n")
             self.wfile.flush()
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     behaviour.url = f"http://127.0.0.1:{server.server_port}/video"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
@@ -147,20 +148,3 @@ def motion_jpeg() -> Iterator[MotionJPEG]:
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-__all__ = [
-    "QUICK",
-    "Failure",
-    "Gap",
-    "MotionJPEG",
-    "ScriptedCapture",
-    "UnavailableError",
-    "capture_threads",
-    "kinds",
-    "motion_jpeg",
-    "picture",
-    "scripted",
-    "ticking",
-    "value_of",
-]

@@ -53,7 +53,7 @@ def test_a_dead_stream_does_not_stop_the_others() -> None:
         scripted([UnavailableError("no such camera")], description="never"),
         scripted(["open", 1, lost], description="dies", max_retries=2),
         scripted(["open", 1, hang.wait], description="hangs", stall_timeout=0.2),
-        scripted(ticking(100, 60), description="lives", policy="all"),
+        scripted(ticking(50, 60), description="lives", policy="all"),
     ]
     events = []
     for new in MultiStream(sources):

@@ -19,6 +19,7 @@ from yolo_lightning.inference.streams.capture import Capture, CaptureError, Corr
 __all__ = ["LiveOptions", "LiveSource"]
 
 _PATIENCE = 2.0
+_GRACE = 0.5  # seconds by which a library's own limit of time comes first
 
 
 class LiveOptions(TypedDict, total=False):
@@ -141,7 +142,7 @@ class LiveSource(Source):
         if self._thread is not None or self._stopped.is_set():
             raise RuntimeError(f"{self.description} has been read or closed; make a new source")
         self._buffer.condition = condition or self._buffer.condition
-        self._deadline = time.monotonic() + self._stall_timeout
+        self._deadline = time.monotonic() + self._stall_timeout + _GRACE
         self._thread = Thread(target=self._run, name=f"capture {self.description}", daemon=True)
         self._thread.start()
 
@@ -244,7 +245,7 @@ class LiveSource(Source):
             if number % self._stride == 0:
                 when = now if self.live else self._position
                 self._buffer.put_frame(Frame(image, self.description, self.name, number, when))
-            self._deadline = time.monotonic() + self._stall_timeout + self._interval
+            self._deadline = time.monotonic() + self._stall_timeout + self._interval + _GRACE
         if self._interval:
             self._stopped.wait(max(now + self._interval - time.monotonic(), 0.0))
 

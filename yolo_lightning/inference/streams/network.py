@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Unpack
-from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,9 @@ from yolo_lightning.errors import InputError
 from yolo_lightning.extras import require
 from yolo_lightning.inference.streams.capture import Capture, CaptureError, CorruptFrameError, UnavailableError
 from yolo_lightning.inference.streams.live import LiveOptions, LiveSource
+from yolo_lightning.web import redact
 
-__all__ = ["StreamSource", "VideoCapture", "redact"]
+__all__ = ["StreamSource", "VideoCapture", "parse_address"]
 
 # What a stream may refer to: a playlist must not read files of this machine.
 _PROTOCOLS = {
@@ -26,15 +28,19 @@ _PROTOCOLS = {
 }
 
 
-def redact(url: str) -> str:
-    """The address without what may be secret: user, password, and values of the query but for short numbers."""
-    parts = urlsplit(url)
-    _, at, host = parts.netloc.rpartition("@")
-    query = "&".join(
-        f"{key}={value}" if re.fullmatch(r"\d{0,3}", value) else f"{key}=***"
-        for key, value in parse_qsl(parts.query, keep_blank_values=True)
-    )
-    return urlunsplit(SplitResult(parts.scheme, f"***@{host}" if at else host, parts.path, query, ""))
+def parse_address(url: str, *schemes: str) -> SplitResult:
+    """The parts of an address.
+
+    Raises:
+        InputError: If it is none, or has another scheme.
+    """
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in schemes and parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:  # of brackets or a port
+        pass
+    raise InputError(f"{redact(url)} is no address of the form {', '.join(f'{scheme}://…' for scheme in schemes)}")
 
 
 class StreamSource(LiveSource):
@@ -61,9 +67,7 @@ class StreamSource(LiveSource):
         ffmpeg_options: Mapping[str, str] | None = None,
         **options: Unpack[LiveOptions],
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in _PROTOCOLS or not parts.hostname:
-            raise InputError(f"{redact(url)} is not the address of a stream: it must be {', '.join(_PROTOCOLS)}")
+        parts = parse_address(url, *_PROTOCOLS)
         require("av", "video", "to read streams")
         timeout = (open_timeout, options.get("stall_timeout", 5.0))
         super().__init__(
@@ -86,6 +90,7 @@ class VideoCapture(Capture):
     def __init__(self, url: str, timeout: tuple[float, float], ffmpeg_options: Mapping[str, str] | None = None) -> None:
         self._av = require("av", "video", "to read streams")
         self._url, self._timeout, self._further = url, timeout, dict(ffmpeg_options or {})
+        self._to_rgb = self._av.video.reformatter.VideoReformatter()  # preparing it takes as long as a frame
         self._container: Any = None
         self._behind: float | None = None
         self._frames: Iterator[Any] = iter(())
@@ -96,9 +101,10 @@ class VideoCapture(Capture):
         try:
             options = _options(urlsplit(self._url).scheme) | self._further
             self._container = self._av.open(self._url, timeout=self._timeout, options=options)
-            if not self._container.streams.video:
+            stream = self._container.streams.best("video")
+            if stream is None:
                 raise UnavailableError("there is no video in it")
-            self._start()
+            self._start(stream)
         except self._av.error.FFmpegError as error:
             raise self._explain(error, self._timeout[0]) from error
 
@@ -109,7 +115,7 @@ class VideoCapture(Capture):
             frame = self._next_frame()
             if frame is None and not self.recorded:
                 raise CaptureError("the server ended the stream")
-            return None if frame is None else frame.to_ndarray(format="rgb24")
+            return None if frame is None else self._to_rgb.reformat(frame, format="rgb24").to_ndarray()
         except errors.FFmpegError as error:
             raise self._explain(error, self._timeout[1]) from error
 
@@ -118,8 +124,8 @@ class VideoCapture(Capture):
         if self._container is not None:
             self._container.close()
 
-    def _start(self) -> None:
-        container, stream = self._container, self._container.streams.video[0]
+    def _start(self, stream: Any) -> None:
+        container = self._container
         self.fps = float(stream.average_rate) if stream.average_rate else None
         self.recorded = bool(container.duration and container.duration > 0)
         if self.recorded and self.position is not None:
@@ -162,7 +168,7 @@ class VideoCapture(Capture):
         gone = (errors.HTTPClientError, errors.LookupError, errors.InvalidDataError)
         if isinstance(error, gone) and not isinstance(error, errors.HTTPTooManyRequestsError):
             return UnavailableError(f"there is no video stream ({error.strerror})")
-        return CaptureError(error.strerror)
+        return CaptureError("the connection was lost" if error.errno == errno.EIO else error.strerror)
 
 
 def _options(scheme: str) -> dict[str, str]:

@@ -14,7 +14,8 @@ from yolo_lightning.errors import InputError
 from yolo_lightning.extras import require
 from yolo_lightning.inference.streams.capture import CaptureError
 from yolo_lightning.inference.streams.live import LiveOptions, LiveSource
-from yolo_lightning.inference.streams.network import VideoCapture, redact
+from yolo_lightning.inference.streams.network import VideoCapture, parse_address
+from yolo_lightning.web import redact
 
 __all__ = ["VideoPage", "YouTubeSource", "resolve_page"]
 
@@ -62,9 +63,7 @@ class YouTubeSource(LiveSource):
     def __init__(
         self, url: str, *, resolve: Callable[[str], VideoPage] | None = None, **options: Unpack[LiveOptions]
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InputError(f"{redact(url)} is not the address of a web page")
+        parse_address(url, "http", "https")
         require("av", "youtube", "to read videos")
         resolve = resolve or resolve_page
         first = resolve(url)
@@ -72,7 +71,7 @@ class YouTubeSource(LiveSource):
         super().__init__(
             lambda: _PageCapture(url, resolve, timeout, first if self.num_connections == 0 else None),
             name=re.sub(r"\W+", "_", first.title).strip("_")[:100] or "video",
-            description=redact(url),
+            description=f"{first.title} ({redact(url)})" if first.title else redact(url),
             **options,
         )
         self.live = first.live
