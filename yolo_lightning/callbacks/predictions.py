@@ -178,12 +178,13 @@ def _sizes(files: PartFiles) -> tuple[int, int] | None:
 def _expected(trainer: Trainer, unreadable: set[int]) -> Expected:
     """What the data set says of itself; one of a user's own may say nothing."""
     dataset = getattr(trainer.predict_dataloaders, "dataset", None)
+    limit = trainer.limit_predict_batches  # 1 is a number of batches, 1.0 is all of them
     path_of, left_out = getattr(dataset, "path", None), getattr(dataset, "left_out", None)
     return Expected(
         paths=None if path_of is None else [path_of(index) for index in range(len(dataset))],  # type: ignore[arg-type]
         unreadable=frozenset(unreadable),
         left_out=[] if left_out is None else [(problem.file, problem.what) for problem in left_out()],
-        is_limited=trainer.limit_predict_batches != 1.0,
+        is_limited=isinstance(limit, int) or limit < 1.0,
     )
 
 
