@@ -1,4 +1,4 @@
-"""The command line: ``fit``, ``validate`` and ``test`` need a Trainer and a data set; tools need only a file."""
+"""The command line: ``fit``, ``validate``, ``test`` and ``predict`` need a Trainer and data; tools need only a file."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ __all__ = ["TOOLS", "main"]
 TOOLS = {
     "anchors": "yolo_lightning.tools.anchors:anchors",
     "check": "yolo_lightning.tools.check:check",
+    "detect": "yolo_lightning.tools.detect:detect",
 }
 """Plain typed functions that run as ``yolo-lightning NAME``; imported when they are called."""
 
@@ -52,8 +53,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _run_tool(name: str, *arguments: str) -> int:
-    from jsonargparse import auto_cli
+    from yolo_lightning.cli.tools import run_tool
 
     module, function = TOOLS[name].split(":")
-    status = auto_cli(getattr(import_module(module), function), args=list(arguments), prog=f"yolo-lightning {name}")
-    return int(status or 0)
+    return run_tool(name, getattr(import_module(module), function), arguments)
