@@ -91,7 +91,7 @@ def letterbox(
     stride: int = 32,
     interpolation: int = cv2.INTER_LINEAR,
 ) -> tuple[Image, LetterboxGeometry]:
-    """Resizes ``image`` (h, w, 3) and pads it with grey (114); arguments as in ``letterbox_geometry``."""
+    """Resizes ``image`` (h, w, channels) and pads it with grey (114); arguments as in ``letterbox_geometry``."""
     geometry = letterbox_geometry(
         (image.shape[0], image.shape[1]), canvas, allow_upscale=allow_upscale, minimal=minimal, stride=stride
     )
@@ -159,7 +159,7 @@ def _resize_and_pad(image: Image, size: Size, borders: tuple[int, int, int, int]
     if image.shape[:2] != size:
         image = cv2.resize(image, (size[1], size[0]), interpolation=interpolation).astype(np.uint8, copy=False)
     top, bottom, left, right = borders
-    out = np.full((size[0] + top + bottom, size[1] + left + right, 3), PADDING_VALUE, np.uint8)
+    out = np.full((size[0] + top + bottom, size[1] + left + right, image.shape[2]), PADDING_VALUE, np.uint8)
     out[top : top + size[0], left : left + size[1]] = image
     return out
 

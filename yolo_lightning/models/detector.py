@@ -59,6 +59,11 @@ class Detector(Part):
         return self.head.num_classes
 
     @property
+    def in_channels(self) -> int:
+        """Channels of the images: those of the first convolution."""
+        return next(parameter.shape[1] for parameter in self.backbone.parameters() if parameter.ndim == 4)
+
+    @property
     def strides(self) -> tuple[int, ...]:
         """Pixels per cell of each level, fine to coarse; image sides must be multiples of the last."""
         return self.head.strides

@@ -93,8 +93,12 @@ def detector_from_weights(path: str | Path) -> tuple[Detector, tuple[str, ...] |
     return detector, checkpoint.class_names
 
 
-def resolve_weights(path: str | Path) -> Path:
+def resolve_weights(path: str | Path, force_download: bool = False) -> Path:
     """The path itself, or that of the downloaded file if it is the bare name of a published one and not there.
+
+    Args:
+        path: A path, or the name of a published file.
+        force_download: Whether to download a published file again.
 
     Raises:
         InputError: If the download fails.
@@ -102,7 +106,8 @@ def resolve_weights(path: str | Path) -> Path:
     path = Path(path)
     if path.exists() or str(path) not in OFFICIAL_FILES:
         return path
-    return download_weights(path.name, check=partial(_check_official, size=OFFICIAL_FILES[path.name]))
+    check = partial(_check_official, size=OFFICIAL_FILES[path.name])
+    return download_weights(path.name, check=check, force=force_download)
 
 
 def _check_official(path: Path, size: str) -> None:

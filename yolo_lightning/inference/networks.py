@@ -1,0 +1,94 @@
+"""The networks of a predictor: on their device, fused, in the precision asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from yolo_lightning.errors import InputError
+from yolo_lightning.models import Detector
+
+__all__ = ["Networks", "Precision", "resolve_device"]
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+class Networks:
+    """Detectors that see the same images.
+
+    Args:
+        detectors: Plain networks; moved to the device, and otherwise left as they are.
+        device: As ``torch.device``; None takes the GPU if there is one.
+        precision: In which the fused copies compute.
+
+    Raises:
+        InputError: If there is no detector, they differ in classes or channels, or the device cannot be used or does
+            not compute in the precision.
+    """
+
+    def __init__(self, detectors: Sequence[Detector], device: str | torch.device | None, precision: Precision) -> None:
+        if not detectors:
+            raise InputError("a predictor needs at least one network")
+        self.device = resolve_device(device)
+        if precision not in get_args(Precision):
+            raise InputError(f"precision is {precision!r}: use one of {', '.join(get_args(Precision))}")
+        if precision == "float16" and self.device.type == "cpu":
+            raise InputError("float16 needs a GPU: on the CPU use bfloat16 or float32")
+        self.precision = precision
+        self.detectors = [detector.to(self.device) for detector in detectors]
+        for what, values in {
+            "classes": [detector.num_classes for detector in detectors],
+            "image channels": [detector.in_channels for detector in detectors],
+        }.items():
+            if len(set(values)) > 1:
+                raise InputError(f"the networks of an ensemble must have the same number of {what}, found {values}")
+        self.num_classes = detectors[0].num_classes
+        self.in_channels = detectors[0].in_channels
+        self.stride = max(detector.strides[-1] for detector in detectors)
+        self._fused: list[Detector] = []
+        self._versions: list[tuple[int, int]] = []
+
+    def fused(self) -> list[Detector]:
+        """Copies for inference; made again when the weights of a plain network have changed."""
+        tensors = [tensor for detector in self.detectors for tensor in _tensors(detector)]
+        versions = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
+        if versions != self._versions:
+            dtype = getattr(torch, self.precision)
+            with torch.inference_mode(False):
+                self._fused = [
+                    detector.fuse().to(self.device, dtype).to(memory_format=torch.channels_last).requires_grad_(False)
+                    for detector in self.detectors
+                ]
+            self._versions = versions
+        return self._fused
+
+    def to_input(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) uint8 as floating point in 0…1 on the device."""
+        scaled = images.to(self.device, non_blocking=True).to(torch.float32).div_(255)
+        return scaled.to(getattr(torch, self.precision))
+
+
+def resolve_device(device: str | torch.device | None) -> torch.device:
+    """The device of a name; None takes the GPU if there is one.
+
+    Raises:
+        InputError: If there is no such device.
+    """
+    if device is None or device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(f"cuda:{device}" if str(device).isdigit() else device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {device} cannot be used ({reason}): use cpu, cuda or cuda:<number>") from error
+    return chosen
+
+
+def _tensors(detector: Detector) -> list[Tensor]:
+    return [*detector.parameters(), *detector.buffers()]
