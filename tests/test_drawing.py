@@ -278,3 +278,11 @@ def test_draws_on_views_and_read_only_pictures():
     image.setflags(write=False)
     flipped = draw_detections(image[:, ::-1], [[200, 200, 400, 300]], [0], NAMES)
     np.testing.assert_array_equal(flipped, draw_detections(image, [[200, 200, 400, 300]], [0], NAMES))
+
+
+@pytest.mark.parametrize("side", [160, 320, 640, 2000])
+def test_lines_are_visible_on_their_own_colour(side):
+    image = np.full((side, side, 3), class_colour(0), dtype=np.uint8)
+    picture = draw_detections(image, [[side * 0.2, side * 0.2, side * 0.8, side * 0.8]], [0], NAMES, show_labels=False)
+    darkest = picture.sum(axis=-1, dtype=int)[side // 2].min()
+    assert darkest < sum(class_colour(0)) / 2

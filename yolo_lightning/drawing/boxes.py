@@ -15,6 +15,7 @@ from yolo_lightning.drawing.text import Mask, line_height, writable, write_line
 __all__ = ["Picture", "default_font_size", "draw_detections"]
 
 Picture = npt.NDArray[np.uint8]
+_SMALL_BOX = 40
 _Rectangle = tuple[int, int, int, int]  # left, top, right, bottom; the last two are outside
 
 
@@ -84,9 +85,9 @@ def default_font_size(height: int, width: int) -> int:
 
 
 def _draw_box(picture: Picture, box: _Rectangle, colour: Colour, line_width: int) -> None:
-    # A dark rim keeps the line visible on a background of its own colour.
-    rim = line_width // 3
     left, top, right, bottom = box
+    # A dark rim keeps the line visible on a background of its own colour; in a small box, a thin line goes without.
+    rim = line_width // 3 or int(min(right - left, bottom - top) >= _SMALL_BOX)
     if rim:
         _draw_frame(picture, (left - rim, top - rim, right + rim, bottom + rim), DARK, line_width + 2 * rim)
     _draw_frame(picture, box, colour, line_width)
