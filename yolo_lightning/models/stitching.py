@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import inf
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -24,11 +25,12 @@ from yolo_lightning.types import Detections
 __all__ = ["Tile", "stitch"]
 
 Tile = tuple[int, int, int, int]
+_Pairs = list[tuple[int, int, float]]  # numbers of the better and of the worse detection, overlap
 
 # A box that ends so near to a side of its tile, as a part of the tile, is cut there: networks do not hit it exactly.
 _MARGIN = 0.02
 # Rows of the table of all pairs that are computed at once.
-_ROWS = 512
+_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,9 @@ def stitch(found: Sequence[Detections], tiles: Sequence[Tile], size: tuple[int, 
     """
     device = found[0].boxes.device
     parts = _parts([each.to("cpu") for each in found], tiles, size)
-    agnostic, threshold = postprocess.class_agnostic, postprocess.iou_threshold
-    objects = _join(parts, _groups(parts, _pairs(parts, threshold, agnostic, inside=False)))
-    kept = _survivors(objects, _pairs(objects, threshold, agnostic, inside=True))[: postprocess.max_detections]
+    threshold, agnostic = postprocess.iou_threshold, postprocess.class_agnostic
+    objects = _join(parts, _groups(parts, _pairs(parts, threshold, agnostic)))
+    kept = _survivors(len(objects), _pairs(objects, threshold, agnostic, inside=True))[: postprocess.max_detections]
     return Detections(objects.boxes[kept], objects.scores[kept], objects.labels[kept]).to(device)
 
 
@@ -109,90 +111,100 @@ def _area(boxes: Tensor) -> Tensor:
     return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1)
 
 
-def _pairs(parts: _Parts, threshold: float, agnostic: bool, inside: bool) -> list[list[tuple[int, float]]]:
-    """For each detection those of the same class, but of another tile, that overlap it by more than the threshold.
+def _pairs(parts: _Parts, threshold: float, agnostic: bool, inside: bool = False) -> _Pairs:
+    """Pairs of one class, but of different tiles, that overlap by more than the threshold.
 
     Args:
         parts: The detections.
         threshold: Overlap is IoU in the region that both know.
         agnostic: Whether classes do not matter.
-        inside: Overlap of a detection that is cut is the part of it that lies in the other.
-
-    Returns:
-        Number and overlap of each partner.
+        inside: If the worse one is cut, overlap is the part of it that lies in the better one.
     """
-    partners: list[list[tuple[int, float]]] = [[] for _ in range(len(parts))]
-    for first in range(0, len(parts), _ROWS):
-        rows = slice(first, first + _ROWS)
-        zone = _clip(parts.known[rows, None], parts.known[None])
-        mine, other = _clip(parts.boxes[rows, None], zone), _clip(parts.boxes[None], zone)
-        shared = _area(_clip(mine, other))
-        total = _area(mine) + _area(other) - shared
-        if inside:
-            is_cut = parts.known[rows].isfinite().any(-1)[:, None]
-            total = torch.where(is_cut, _area(mine).expand_as(total), total)
-        overlap = shared / total.clamp(min=1e-7)
-        related = (overlap > threshold) & (parts.tiles[rows, None] != parts.tiles)
-        if not agnostic:
-            related &= parts.labels[rows, None] == parts.labels
-        for row, column in related.nonzero().tolist():
-            partners[first + row].append((column, float(overlap[row, column])))
-    return partners
+    first, second = _touching(parts, agnostic)
+    zone = _clip(parts.known[first], parts.known[second])
+    better, worse = _clip(parts.boxes[first], zone), _clip(parts.boxes[second], zone)
+    shared = _area(_clip(better, worse))
+    total = _area(better) + _area(worse) - shared
+    if inside:
+        total = torch.where(parts.known[second].isfinite().any(-1), _area(worse), total)
+    overlap = shared / total.clamp(min=1e-7)
+    chosen = overlap > threshold
+    return list(zip(first[chosen].tolist(), second[chosen].tolist(), overlap[chosen].tolist(), strict=True))
 
 
-def _groups(parts: _Parts, partners: Sequence[Sequence[tuple[int, float]]]) -> list[list[int]]:
-    """Detections of each object, at most one of a tile, the best one first.
+def _touching(parts: _Parts, agnostic: bool) -> tuple[Tensor, Tensor]:
+    """Numbers of all pairs of one class and different tiles whose boxes share some area; the better one first."""
+    pairs = []
+    labels = torch.zeros_like(parts.labels) if agnostic else parts.labels
+    for label in torch.unique(labels):
+        own = (labels == label).nonzero()[:, 0]
+        for rows in torch.split(own, _ROWS):
+            left, top, right, bottom = parts.boxes[rows, :, None].unbind(1)
+            lefts, tops, rights, bottoms = parts.boxes[own].unbind(1)
+            touching = (left < rights) & (lefts < right) & (top < bottoms) & (tops < bottom)
+            touching &= (parts.tiles[rows, None] != parts.tiles[own]) & (rows[:, None] < own)
+            row, column = touching.nonzero(as_tuple=True)
+            pairs.append(torch.stack((rows[row], own[column])))
+    first, second = torch.cat(pairs, 1) if pairs else torch.zeros(2, 0, dtype=torch.long)
+    return first, second
+
+
+def _groups(parts: _Parts, pairs: _Pairs) -> Tensor:
+    """Number of the object of each detection; an object has one of a tile at most, and its best one comes first.
 
     Starts with the best detection that is left, and adds the partner of the group that fits best, by score times
     overlap, until there is none.
     """
     scores, tiles = parts.scores.tolist(), parts.tiles.tolist()
-    free = [True] * len(parts)
-    groups = []
-    for leader in range(len(parts)):
-        group, seen, candidates = [], set(), [(0.0, leader)] if free[leader] else []
+    partners: list[list[tuple[float, int]]] = [[] for _ in scores]
+    for first, second, overlap in pairs:
+        partners[first].append((-overlap * scores[second], second))
+        partners[second].append((-overlap * scores[first], first))
+    group = [-1] * len(scores)
+    number = 0
+    for leader in range(len(scores)):
+        if group[leader] >= 0:
+            continue
+        seen, candidates = set(), [(0.0, leader)]
         while candidates:
             _, chosen = heappop(candidates)
-            if not free[chosen] or tiles[chosen] in seen:
-                continue
-            free[chosen] = False
-            group.append(chosen)
-            seen.add(tiles[chosen])
-            for partner, overlap in partners[chosen]:
-                heappush(candidates, (-overlap * scores[partner], partner))
-        if group:
-            groups.append(group)
-    return groups
+            if group[chosen] < 0 and tiles[chosen] not in seen:
+                group[chosen] = number
+                seen.add(tiles[chosen])
+                for candidate in partners[chosen]:
+                    heappush(candidates, candidate)
+        number += 1
+    return torch.tensor(group, dtype=torch.long)
 
 
-def _join(parts: _Parts, groups: Sequence[Sequence[int]]) -> _Parts:
-    """One detection for each group."""
-    boxes, known = [], []
-    is_cut = parts.known.isfinite().any(-1)
-    for group in groups:
-        index = torch.tensor(group)
-        whole = index[~is_cut[index]]
-        low, high = parts.boxes[index, :2].amin(0), parts.boxes[index, 2:].amax(0)
-        boxes.append(parts.boxes[whole.min()] if len(whole) else torch.cat((low, high)))
-        # A side is known if one of the parts knows it.
-        low, high = parts.known[index, :2].amin(0), parts.known[index, 2:].amax(0)
-        known.append(torch.cat((low, high)))
-    first = torch.tensor([group[0] for group in groups], dtype=torch.long)
-    return _Parts(
-        torch.stack(boxes) if boxes else parts.boxes,
-        parts.scores[first],
-        parts.labels[first],
-        torch.stack(known) if known else parts.known,
-        torch.arange(len(groups)),
+def _join(parts: _Parts, group: Tensor) -> _Parts:
+    """One detection for each group, the best first."""
+    num_groups = int(group.max()) + 1 if len(group) else 0
+    number = torch.arange(len(group))
+    best = _reduce(number, group, num_groups, "amin")
+    is_whole = ~parts.known.isfinite().any(-1)
+    best_whole = _reduce(torch.where(is_whole, number, len(group)), group, num_groups, "amin")
+    boxes, known = (  # a side is known if one of the parts knows it
+        torch.cat((_reduce(low, group, num_groups, "amin"), _reduce(high, group, num_groups, "amax")), dim=-1)
+        for low, high in (torch.split(parts.boxes, 2, -1), torch.split(parts.known, 2, -1))
     )
+    has_whole = best_whole < len(group)
+    boxes[has_whole] = parts.boxes[best_whole[has_whole]]
+    return _Parts(boxes, parts.scores[best], parts.labels[best], known, torch.arange(num_groups))
 
 
-def _survivors(objects: _Parts, partners: Sequence[Sequence[tuple[int, float]]]) -> list[int]:
-    """Objects that no better one suppresses."""
-    kept: list[int] = []
-    is_kept = [False] * len(objects)
-    for number in range(len(objects)):
-        if not any(is_kept[partner] for partner, _ in partners[number]):
-            is_kept[number] = True
-            kept.append(number)
-    return kept
+def _reduce(values: Tensor, group: Tensor, num_groups: int, how: Literal["amin", "amax"]) -> Tensor:
+    """Least or largest value (..., K) of each group."""
+    index = group.view(-1, *(1,) * (values.ndim - 1)).expand_as(values)
+    return values.new_zeros(num_groups, *values.shape[1:]).scatter_reduce(0, index, values, how, include_self=False)
+
+
+def _survivors(num_objects: int, pairs: _Pairs) -> list[int]:
+    """Objects that no better one suppresses, the best first."""
+    better: list[list[int]] = [[] for _ in range(num_objects)]
+    for first, second, _ in pairs:
+        better[second].append(first)
+    is_kept: list[bool] = []
+    for rivals in better:
+        is_kept.append(not any(is_kept[rival] for rival in rivals))
+    return [number for number, kept in enumerate(is_kept) if kept]
