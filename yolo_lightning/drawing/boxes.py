@@ -63,7 +63,7 @@ def draw_detections(
     picture = np.array(image, order="C")
     if not picture.size or not len(table):
         return picture
-    line_width = line_width or max(1, round(math.sqrt(picture.shape[0] * picture.shape[1]) * 0.0035))
+    line_width = line_width or _default_line_width(picture.shape[0], picture.shape[1])
     rows, visible = _visible(table, picture.shape[0], picture.shape[1])
     order = np.arange(len(rows)) if confidences is None else np.argsort(confidences[rows], kind="stable")
     colours = [colour or class_colour(label) for label in classes[rows].tolist()]
@@ -84,12 +84,20 @@ def default_font_size(height: int, width: int) -> int:
     return max(9, round(math.sqrt(height * width) * 0.018 + 3))
 
 
+def _default_line_width(height: int, width: int) -> int:
+    scale = math.sqrt(height * width)
+    return max(1 if scale < 200 else 2, round(scale * 0.0035))
+
+
 def _draw_box(picture: Picture, box: _Rectangle, colour: Colour, line_width: int) -> None:
     left, top, right, bottom = box
-    # A dark rim keeps the line visible on a background of its own colour; in a small box, a thin line goes without.
-    rim = line_width // 3 or int(min(right - left, bottom - top) >= _SMALL_BOX)
-    if rim:
-        _draw_frame(picture, (left - rim, top - rim, right + rim, bottom + rim), DARK, line_width + 2 * rim)
+    # A dark rim keeps the line visible on a background of its own colour; a thin line has it outside only, and in a
+    # small box not at all.
+    inner = line_width // 3
+    outer = inner or int(min(right - left, bottom - top) >= _SMALL_BOX)
+    if outer:
+        around = (left - outer, top - outer, right + outer, bottom + outer)
+        _draw_frame(picture, around, DARK, line_width + outer + inner)
     _draw_frame(picture, box, colour, line_width)
 
 
