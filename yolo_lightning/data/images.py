@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from yolo_lightning.data.problems import Problem
 
-__all__ = ["ImageHeader", "apply_orientation", "check_image", "decode_image"]
+__all__ = ["ImageHeader", "apply_orientation", "check_image", "decode_image", "read_image"]
 
 MIN_SIDE = 10
 _FORMATS = frozenset({"BMP", "DNG", "JPEG", "MPO", "PNG", "TIFF", "WEBP"})
+_JPEG = frozenset({"JPEG", "MPO"})
 _ORIENTATION_TAG = 274
 _REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 
@@ -41,13 +44,8 @@ def check_image(path: str) -> ImageHeader | Problem:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which says nothing about the pixels
             header, kind = _read_header(path)
-    except Image.DecompressionBombError as error:
-        return Problem(path, None, "image_too_large", str(error), "cut the image into tiles")
     except Exception as error:  # decoders raise anything at all when bytes are wrong
-        what = f"cannot be read as an image ({type(error).__name__}: {error})".replace("\n", " ").replace(
-            f" '{path}'", ""
-        )
-        return Problem(path, None, "unreadable_image", what, "restore or remove the file")
+        return _problem(path, error)
     if kind not in _FORMATS:
         return Problem(path, None, "image_format", f"is a {kind} file", "convert it to JPEG or PNG")
     if min(header.size) < MIN_SIDE:
@@ -55,6 +53,20 @@ def check_image(path: str) -> ImageHeader | Problem:
         what = f"is {width} × {height} pixels, sides must have at least {MIN_SIDE}"
         return Problem(path, None, "image_too_small", what, "remove it or use a larger one")
     return header
+
+
+def read_image(path: str) -> npt.NDArray[np.uint8] | Problem:
+    """Reads an image file of any format that OpenCV or Pillow know, decoded once, or tells what is wrong with it.
+
+    Other than :func:`check_image`, it takes images of any size; the limit is Pillow's against decompression bombs.
+
+    Returns:
+        (H, W, 3) RGB, turned upright; colours as from :func:`decode_image`.
+    """
+    try:
+        return _decode_file(Path(path).read_bytes())
+    except Exception as error:  # decoders raise anything at all when bytes are wrong
+        return _problem(path, error)
 
 
 def decode_image(content: npt.NDArray[np.uint8], reduction: int = 1) -> npt.NDArray[np.uint8] | None:
@@ -89,6 +101,36 @@ def apply_orientation(image: npt.NDArray[np.uint8], orientation: int) -> npt.NDA
     return np.ascontiguousarray(image)
 
 
+def _problem(path: str, error: Exception) -> Problem:
+    if isinstance(error, Image.DecompressionBombError):
+        return Problem(path, None, "image_too_large", str(error), "cut the image into tiles")
+    what: object = error.strerror if isinstance(error, OSError) and error.strerror else error
+    if isinstance(error, UnidentifiedImageError):  # whose message shows an object in memory
+        what = "its format is not known"
+    what = f"cannot be read as an image ({type(error).__name__}: {what})".replace("\n", " ")
+    return Problem(path, None, "unreadable_image", what, "restore or remove the file")
+
+
+def _decode_file(content: bytes) -> npt.NDArray[np.uint8]:
+    if not content:
+        raise ValueError("the file is empty")
+    stream = io.BytesIO(content)
+    ends_as_jpeg = _ends_as_jpeg(stream)
+    with Image.open(stream) as image:  # reads the header only
+        kind = image.format or "unknown"
+        orientation = _orientation(image, kind)
+        if kind == "PNG":
+            image.verify()
+    # OpenCV tells itself when a file is cut off, but not of a JPEG, of which it makes grey pixels
+    if kind not in _JPEG or ends_as_jpeg:
+        pixels = decode_image(np.frombuffer(content, np.uint8))
+        if pixels is not None:
+            return apply_orientation(pixels, orientation)
+    stream.seek(0)
+    with Image.open(stream) as image:  # other formats, a JPEG with something behind it, or the reason why it fails
+        return apply_orientation(np.array(image.convert("RGB")), orientation)
+
+
 def _read_header(path: str) -> tuple[ImageHeader, str]:
     with open(path, "rb") as file:  # noqa: PTH123
         ends_well = _ends_as_jpeg(file)
@@ -98,7 +140,7 @@ def _read_header(path: str) -> tuple[ImageHeader, str]:
             orientation = _orientation(image, kind)
             if kind == "PNG":
                 image.verify()
-            elif not (kind in {"JPEG", "MPO"} and ends_well):
+            elif not (kind in _JPEG and ends_well):
                 image.load()
                 if kind == "TIFF":  # Pillow turns it while loading, as OpenCV does
                     width, height = image.size

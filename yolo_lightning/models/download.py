@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from yolo_lightning.errors import InputError
 from yolo_lightning.models.detector import SIZES
 from yolo_lightning.paths import cache_directory
+from yolo_lightning.web import fetch, redact
 
 __all__ = ["OFFICIAL_FILES", "download_weights"]
 
@@ -25,7 +20,6 @@ OFFICIAL_FILES = {f"yolov5{letter}{level}.pt": f"{letter}{level}" for level in (
 """Names of published files and the size of the network in each."""
 
 _RELEASE = "https://github.com/ultralytics/yolov5/releases/download/v7.0"
-_CHUNK = 1 << 18
 _MAX_BYTES = 1 << 30
 
 
@@ -35,6 +29,7 @@ def download_weights(
     base_url: str | None = None,
     timeout: float = 30.0,
     attempts: int = 3,
+    force: bool = False,
 ) -> Path:
     """The published file of this name in the cache directory, downloaded on first use.
 
@@ -47,30 +42,36 @@ def download_weights(
             publisher's release.
         timeout: Longest silence of the server in seconds.
         attempts: How often to try.
+        force: Download it even if it is there.
 
     Raises:
         InputError: If the file cannot be had, or is not what it should be; the message says what to do.
     """
     target = cache_directory() / "weights" / name
-    if target.is_file():
+    if target.is_file() and not force:
         return target
     base_url = base_url or os.environ.get("YOLO_LIGHTNING_WEIGHTS_URL") or _RELEASE
     url = f"{base_url.rstrip('/')}/{name}"
     if not url.startswith(("https://", "http://")):
-        raise InputError(f"{url} is no web address: set YOLO_LIGHTNING_WEIGHTS_URL to one that begins with https://")
+        raise InputError(
+            f"{redact(url)} is no web address: set YOLO_LIGHTNING_WEIGHTS_URL to one that begins with https://"
+        )
     Console(stderr=True).print(
-        f"Downloading {url} to {target}. Its publisher, Ultralytics, licenses these weights under AGPL-3.0: that "
-        "licence, not this library's, governs what you do with them and with networks trained from them.",
+        f"Downloading {redact(url)} to {target}. Its publisher, Ultralytics, licenses these weights under AGPL-3.0: "
+        "that licence, not this library's, governs what you do with them and with networks trained from them.",
         highlight=False,
         soft_wrap=True,
     )
     temporary = _temporary_file(target)
     try:
-        _fetch(url, temporary, target, timeout, attempts)
+        try:
+            fetch(url, temporary, max_bytes=_MAX_BYTES, timeout=timeout, attempts=attempts, title=name)
+        except OSError as error:
+            raise InputError(f"cannot download {redact(url)} ({error}). {_remedy(target)}") from error
         try:
             check(temporary)
         except InputError as error:
-            raise InputError(f"what {url} sent is not {name}: {error}. {_remedy(target)}") from error
+            raise InputError(f"what {redact(url)} sent is not {name}: {error}. {_remedy(target)}") from error
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -88,36 +89,6 @@ def _temporary_file(target: Path) -> Path:
         ) from error
     os.close(descriptor)
     return Path(name)
-
-
-def _fetch(url: str, temporary: Path, target: Path, timeout: float, attempts: int) -> None:
-    """Downloads to a file; tries again after faults that may pass."""
-    for attempt in range(1, attempts + 1):
-        try:
-            with urllib.request.urlopen(url, timeout=timeout) as response, temporary.open("wb") as file:  # noqa: S310 - http(s) only
-                _copy(response, file, target.name)
-            return
-        except (OSError, http.client.HTTPException) as error:
-            permanent = isinstance(error, urllib.error.HTTPError) and error.code < 500
-            if permanent or attempt == attempts:
-                raise InputError(f"cannot download {url} ({error}). {_remedy(target)}") from error
-            time.sleep(min(2.0 ** (attempt - 1), timeout))
-
-
-def _copy(response: http.client.HTTPResponse, file: BinaryIO, name: str) -> None:
-    length = response.headers.get("Content-Length")
-    expected = int(length) if length and length.isdecimal() else None
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    received = 0
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(name, total=expected)
-        while chunk := response.read(_CHUNK):
-            received += file.write(chunk)
-            progress.update(task, completed=received)
-            if received > _MAX_BYTES:
-                raise OSError("it is larger than any published file")
-    if expected is not None and received != expected:
-        raise OSError(f"the connection ended after {received} of {expected} bytes")
 
 
 def _remedy(target: Path) -> str:
