@@ -10,7 +10,9 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["cache_directory", "new_directory", "new_file", "safe_name"]
+from yolo_lightning.errors import InputError
+
+__all__ = ["cache_directory", "check_run_name", "new_directory", "new_file", "new_run_directory", "safe_name"]
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
@@ -42,6 +44,29 @@ def new_directory(path: Path) -> Path:
             continue
         return candidate
     raise AssertionError("unreachable")
+
+
+def new_run_directory(root: Path, name: str) -> Path:
+    """Makes ``root/name``, or ``root/name-2``, ``-3`` … if it exists: the directory of a run.
+
+    Raises:
+        InputError: If ``name`` is no plain name or the directory cannot be made.
+    """
+    check_run_name(name)
+    try:
+        return new_directory(root / name)
+    except OSError as error:
+        raise InputError(f"cannot make a run directory in {root}: {error}; choose another with --runs") from error
+
+
+def check_run_name(name: str) -> None:
+    """Makes sure that a run directory can have this name.
+
+    Raises:
+        InputError: If it is no plain name.
+    """
+    if not name or Path(name).name != name:
+        raise InputError(f"run name {name!r} must be a plain directory name; use --runs for the directory above it")
 
 
 def new_file(path: Path) -> BinaryIO:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from yolo_lightning.errors import InputError
-from yolo_lightning.paths import new_directory
+from yolo_lightning.paths import check_run_name, new_run_directory
 
 __all__ = ["remove_if_empty", "reserve_run_directory"]
 
@@ -26,14 +25,10 @@ def reserve_run_directory(root: Path, name: str) -> Path:
     Raises:
         InputError: If ``name`` is no plain name or the directory cannot be made.
     """
-    if not name or Path(name).name != name:
-        raise InputError(f"run name {name!r} must be a plain directory name; use --runs for the directory above it")
     if getattr(rank_zero_only, "rank", 0) != 0:
+        check_run_name(name)
         return Path(os.environ.get(_INHERITED, root / name))
-    try:
-        directory = new_directory(root / name)
-    except OSError as error:
-        raise InputError(f"cannot make a run directory in {root}: {error}; choose another with --runs") from error
+    directory = new_run_directory(root, name)
     os.environ[_INHERITED] = str(directory.resolve())
     return directory
 

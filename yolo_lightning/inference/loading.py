@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -123,4 +124,7 @@ def _thresholds(given: bool | str | Path, files: list[Weights], names: tuple[str
     if given is True and len(files) > 1:
         raise InputError("an ensemble has no operating point of its own: choose one on validation and give its file")
     path = operating_point_path(Path(files[0])) if given is True else Path(str(given))
-    return OperatingPoint.load(path).thresholds(names)
+    point = OperatingPoint.load(path)
+    if (doubt := point.doubt(Path(files[0]))) is not None:
+        warnings.warn(doubt, stacklevel=3)
+    return point.thresholds(names)

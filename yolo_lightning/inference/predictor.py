@@ -139,8 +139,7 @@ class Predictor:
             raise ValueError(f"{len(class_names)} class names for a network of {networks.num_classes} classes")
         self.__dict__.update(names=tuple(class_names), networks=networks, settings=Settings())
         self._check(settings)
-        self.__dict__["settings"] = replace(self.settings, **settings)
-        self._nms(self.settings)
+        self.__dict__["settings"] = self._changed(settings)
 
     @property
     def model(self) -> Detector:
@@ -162,9 +161,7 @@ class Predictor:
     def __setattr__(self, name: str, value: Any) -> None:
         # A misspelt setting would otherwise be kept, and have no effect.
         self._check([name], AttributeError)
-        changed = replace(self.settings, **{name: value})
-        self._nms(changed)
-        self.__dict__["settings"] = changed
+        self.__dict__["settings"] = self._changed({name: value})
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *_SETTINGS})
@@ -197,7 +194,7 @@ class Predictor:
         self._check(settings)
         if size is not None:
             settings["size"] = size
-        return self.predict(as_frames(images, color_order), replace(self.settings, **settings))
+        return self.predict(as_frames(images, color_order), self._changed(settings))
 
     def stream(self, source: Any, **settings: Any) -> Iterator[Results]:
         """The results of a video, camera, stream or folder, one frame after the other, without holding all of them.
@@ -212,7 +209,7 @@ class Predictor:
         from yolo_lightning.inference.sources import parse_sources
 
         self._check(settings)
-        chosen = replace(self.settings, **settings)
+        chosen = self._changed(settings)
         for each in parse_sources([str(source)]):
             with each:
                 for event in each:
@@ -296,6 +293,20 @@ class Predictor:
             )
         except ValueError as error:
             raise InputError(str(error)) from error
+
+    def _changed(self, changes: dict[str, Any]) -> Settings:
+        """The settings with changes, checked."""
+        settings = replace(self.settings, **changes)
+        try:
+            as_size(settings.size, self.networks.stride)
+            if settings.slices is not None:
+                settings.slices.check(self.networks.stride)
+            if settings.fusion is not None:
+                settings.fusion.check(len(self.networks.detectors))
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        self._nms(settings)
+        return settings
 
     def _check(self, settings: Any, kind: type[Exception] = TypeError) -> None:
         for name in settings:

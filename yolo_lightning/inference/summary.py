@@ -22,8 +22,9 @@ def count_objects(found: Detections, class_names: Sequence[str]) -> str:
 
 
 def describe_image(frame: Frame, found: Detections, class_names: Sequence[str]) -> str:
-    """Name, height and width, and what is in it: ``bus.jpg 1080x810 4 persons, 1 bus``."""
-    return f"{frame.name} {frame.size[0]}x{frame.size[1]} {count_objects(found, class_names)}"
+    """Name, height and width, and what is in it: ``bus.jpg 1080x810 4 persons, 1 bus``, ``clip.mp4 frame 7 …``."""
+    number = "" if frame.number is None else f" frame {frame.number}"
+    return f"{frame.name}{number} {frame.size[0]}x{frame.size[1]} {count_objects(found, class_names)}"
 
 
 def describe_speed(speed: Speed, input_sizes: Sequence[tuple[int, int]] = ()) -> str:

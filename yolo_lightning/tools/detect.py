@@ -129,7 +129,8 @@ def detect(
     )
     predictor.classes = classes
     outputs = Outputs(
-        directory=runs / name,
+        runs=runs,
+        name=name,
         save=save,
         txt=save_txt,
         txt_confidence=save_confidence,

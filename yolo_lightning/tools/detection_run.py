@@ -21,7 +21,7 @@ from yolo_lightning.inference.writers import Writer
 from yolo_lightning.inference.writers.labels import LabelForm, LabelWriter
 from yolo_lightning.inference.writers.pictures import CropWriter, PictureWriter
 from yolo_lightning.inference.writers.tables import CocoWriter, CsvWriter, JsonWriter
-from yolo_lightning.paths import new_directory
+from yolo_lightning.paths import new_run_directory
 from yolo_lightning.tools.report import print_line, printable
 
 __all__ = ["DetectionRun", "Outputs"]
@@ -32,7 +32,8 @@ class Outputs:
     """Which files to write, and where.
 
     Args:
-        directory: Run directory; a number is added if it exists.
+        runs: Directory of the run directories.
+        name: Name of the run directory; a number is added if it exists.
         save: Pictures and videos.
         txt: Label files.
         txt_confidence: With confidences.
@@ -44,7 +45,8 @@ class Outputs:
         drawing: How to draw.
     """
 
-    directory: Path
+    runs: Path
+    name: str
     save: bool = True
     txt: bool = False
     txt_confidence: bool = False
@@ -71,12 +73,12 @@ class Outputs:
         ]
         if not any(wanted for wanted, _ in makers):
             return None, []
+        directory = new_run_directory(self.runs, self.name)
         try:
-            directory = new_directory(self.directory)
             return directory, [make(directory) for wanted, make in makers if wanted]
         except OSError as error:
             raise InputError(
-                f"cannot write to {self.directory} ({error.strerror or error}): choose another directory with --runs"
+                f"cannot write to {directory} ({error.strerror or error}): choose another directory with --runs"
             ) from error
 
 
@@ -138,7 +140,8 @@ class DetectionRun:
             rate = counts.num_frames / max(perf_counter() - began, 1e-6)
             progress.update(task, completed=counts.num_frames, rate=f"{rate:.1f} frames/s")
             if self.verbose:
-                print_line(str(results))
+                for line in str(results).splitlines()[: len(results)]:
+                    print_line(line)
             if self.window is not None:
                 return self.window.show(results[-1].render(**self.outputs.drawing)[0])
             return True

@@ -27,7 +27,7 @@ class PictureWriter:
     def __init__(self, directory: Path, drawing: DrawingOptions) -> None:
         self.directory = directory
         self.drawing = drawing
-        self._videos: dict[int, VideoWriter] = {}
+        self._videos: dict[Source, tuple[VideoWriter, float | None]] = {}
 
     def __call__(self, result: Results, source: Source) -> None:
         """Draws and writes an image or frame."""
@@ -36,14 +36,14 @@ class PictureWriter:
         if source.fps is None and not source.live:
             save_picture(picture, self.directory, frame)
             return
-        video = self._videos.get(id(source))
-        if video is None:
-            video = self._videos[id(source)] = self._open(source, frame.size)
-        video.write(picture)
+        if source not in self._videos:
+            self._videos[source] = self._open(source, frame.size), frame.time
+        video, start = self._videos[source]
+        video.write(picture, None if frame.time is None or start is None else frame.time - start)
 
     def close(self) -> None:
         """Completes the videos."""
-        for video in self._videos.values():
+        for video, _ in self._videos.values():
             video.close()
         self._videos.clear()
 

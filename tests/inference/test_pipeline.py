@@ -1,0 +1,149 @@
+"""Reading, computing and writing side by side: nothing is lost, and every thread ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from yolo_lightning.inference.frames import Event, Failure, Frame, Gap, Source
+from yolo_lightning.inference.pipeline import Counts, run_pipeline
+from yolo_lightning.inference.threads import WriteBehind, read_ahead
+
+
+class Recorded(Source):
+    """Yields what it is given, and knows when it was closed."""
+
+    def __init__(self, name: str, events: list[Event | BaseException]) -> None:
+        self.name = self.description = name
+        self.events, self.closed = events, False
+        self.num_frames = sum(isinstance(event, Frame) for event in events)
+
+    def __iter__(self) -> Iterator[Event]:
+        for event in self.events:
+            if isinstance(event, BaseException):
+                raise event
+            yield event
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def frames(source: str, count: int, size: tuple[int, int] = (48, 64)) -> list[Event]:
+    generator = np.random.default_rng(count)
+    return [
+        Frame(generator.integers(0, 256, (*size, 3), np.uint8), source, f"{source}.mp4", number)
+        for number in range(count)
+    ]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) <= before
+
+
+def run(predictor, sources, **options):
+    written = []
+    counts = run_pipeline(predictor, sources, lambda result, source: written.append((source, result)), **options)
+    return counts, written
+
+
+def test_no_sources(predictor):
+    counts, written = run(predictor, [])
+    assert (counts.num_frames, written) == (0, [])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_all_frames_in_order_with_their_source(predictor, batch_size):
+    sources = [Recorded("a", frames("a", 3)), Recorded("empty", []), Recorded("b", frames("b", 7, (64, 32)))]
+    counts, written = run(predictor, sources, batch_size=batch_size)
+    assert [(source.name, result.frames[0].number) for source, result in written] == [
+        *(("a", number) for number in range(3)),
+        *(("b", number) for number in range(7)),
+    ]
+    assert counts.num_frames == 10
+    assert counts.num_detections == sum(len(result.detections[0]) for _, result in written) > 0
+    assert all(value > 0 for value in counts.seconds.values())
+    assert all(source.closed for source in sources)
+
+
+def test_failures_are_told_in_order_and_stop_nothing(predictor):
+    broken = Failure("b.jpg", "is empty")
+    a, b = frames("a", 2)
+    told = []
+    counts, written = run(predictor, [Recorded("a", [a, broken, b])], on_event=told.append)
+    assert told == counts.failures == [broken]
+    assert [result.frames[0].number for _, result in written] == [0, 1]
+    assert counts.num_frames == 2
+
+
+def test_gaps_are_no_failures(predictor):
+    counts, _ = run(predictor, [Recorded("a", [Gap("a", "silence", 0.0), *frames("a", 1)])])
+    assert counts.failures == []
+
+
+def test_an_error_of_a_source_is_raised_and_all_are_closed(predictor):
+    sources = [Recorded("a", [*frames("a", 1), RuntimeError("broken source")]), Recorded("b", [])]
+    with pytest.raises(RuntimeError, match="broken source"):
+        run(predictor, sources)
+    assert all(source.closed for source in sources)
+
+
+def test_an_error_of_the_sink_is_raised(predictor):
+    def full(result, source):
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        run_pipeline(predictor, [Recorded("a", frames("a", 30))], full)
+
+
+def test_stopped_by_the_caller(predictor):
+    source = Recorded("a", frames("a", 50))
+    counts, written = run(predictor, [source], on_results=lambda results: results.frames[0].number < 4)
+    assert counts.num_frames == len(written) == 5
+    assert not counts.interrupted
+
+
+def test_interrupted(predictor):
+    def interrupt(results):
+        raise KeyboardInterrupt
+
+    counts, written = run(
+        predictor, [Recorded("a", frames("a", 50))], on_results=interrupt, counts=(shared := Counts())
+    )
+    assert counts is shared
+    assert counts.interrupted
+    assert len(written) == 1, "what was detected is written"
+
+
+def test_reading_ahead_is_bounded():
+    made = []
+    ahead = read_ahead((made.append(number) or number for number in range(100)), 3)
+    assert next(ahead) == 0
+    time.sleep(0.2)
+    assert len(made) <= 6
+    ahead.close()
+    assert len(made) <= 7
+
+
+def test_writing_behind_is_bounded_and_complete():
+    written, gate = [], threading.Event()
+
+    def write(item):
+        gate.wait(10)
+        written.append(item)
+
+    behind = WriteBehind(write, 2)
+    producer = threading.Thread(target=lambda: [behind(number) for number in range(20)])
+    producer.start()
+    time.sleep(0.1)
+    assert producer.is_alive(), "it waits for room"
+    gate.set()
+    producer.join()
+    behind.close()
+    assert written == list(range(20))
