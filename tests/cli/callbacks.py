@@ -57,3 +57,25 @@ class RecordBatches(Callback):
         }
         with Path(f"batches{trainer.global_rank}.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
+
+
+class Remove(Callback):
+    """Removes a file before anything is predicted, but after it was looked at."""
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        trainer.strategy.barrier()
+        self.path.unlink(missing_ok=True)
+        trainer.strategy.barrier()
+
+
+class FailToPredict(Callback):
+    """Fails in the second process, at its second batch."""
+
+    def on_predict_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        if trainer.global_rank == 1 and batch_idx == 1:
+            raise RuntimeError("out of order")

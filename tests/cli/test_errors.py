@@ -121,7 +121,7 @@ def test_message(case: str, config: Path, shapes: Path, tmp_path: Path, capsys: 
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [
-        ([], ["fit,validate,test"]),
+        ([], ["fit,validate,test,predict"]),
         (["train"], ["train", "fit"]),
         (["fit", "--config=none.yaml"], ["none.yaml"]),
         (["fit", "--model.depth=1"], ["depth", "not accepted"]),
