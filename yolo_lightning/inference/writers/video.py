@@ -68,20 +68,16 @@ class VideoWriter:
         self._to_yuv = av.video.reformatter.VideoReformatter()
         is_reserved = path.is_file() and not path.stat().st_size
         self._file = path.open("r+b" if is_reserved else "xb", buffering=0)
-        try:
-            self._begin_with_sound(audio_from)
-        except BaseException:
-            self._file.close()
-            path.unlink(missing_ok=True)
-            raise
+        self._audio_from = None if audio_from is None else os.fspath(audio_from)
+        self._opened = ExitStack()
 
-    def _begin_with_sound(self, audio_from: str | Path | None) -> None:
+    def _begin_with_sound(self) -> None:
         try:
-            self._begin(None if audio_from is None else os.fspath(audio_from))
+            self._begin(self._audio_from)
         except OSError as error:
-            if audio_from is None:
+            if self._audio_from is None:
                 raise
-            warnings.warn(f"{audio_from}: its sound is left out ({error})", stacklevel=4)
+            warnings.warn(f"{self._audio_from}: its sound is left out ({error})", stacklevel=4)
             self._file.truncate(self._file.seek(0))
             self._begin(None)
 
@@ -114,12 +110,14 @@ class VideoWriter:
             OSError: If it cannot be written.
             ValueError: If the writer is closed.
         """
-        if self._container is None:
+        if self._file.closed:
             raise ValueError(f"{self.path} is closed")
         from av import VideoFrame
 
         frame = VideoFrame.from_ndarray(self._fitted(image), format="rgb24")
-        frame = self._to_yuv.reformat(frame, format=self._stream.pix_fmt, dst_colorspace=_matrix(self.size[0])[0])
+        frame = self._to_yuv.reformat(frame, format="yuv420p", dst_colorspace=_matrix(self.size[0])[0])
+        if self._container is None:  # not before: FFmpeg cannot end a file that has no frame
+            self._begin_with_sound()
         if time is not None:
             self._next_slot = max(self._next_slot, round(time * self.rate))
         frame.pts, frame.time_base = self._next_slot, 1 / self.rate
@@ -129,16 +127,15 @@ class VideoWriter:
 
     def close(self) -> None:
         """Completes the file; may be called twice. A file without a frame is taken away."""
-        if self._container is None:
+        if self._file.closed:
             return
         try:
             with self._opened:
-                if self.num_frames:
+                if self._container is not None:
                     self._mux(None)
         finally:
-            self._container = None
             self._file.close()
-            if not self.num_frames:
+            if self._container is None:
                 self.path.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
