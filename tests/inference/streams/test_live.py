@@ -290,9 +290,10 @@ def test_waiting_costs_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "model_time"), [(3, 0.15), pytest.param(60, 0.15, marks=pytest.mark.slow)], ids=["short", "minute"]
+    ("seconds", "bound"), [(3, 4), pytest.param(60, 2, marks=pytest.mark.slow)], ids=["short", "minute"]
 )
-def test_newest_result_is_young_however_slow_the_model(seconds: float, model_time: float) -> None:
+def test_newest_result_is_young_however_slow_the_model(seconds: float, bound: float) -> None:
+    model_time = 0.15
     source = scripted(ticking(60), policy="latest")
     end, ages = time.monotonic() + seconds, []
     for event in source:
@@ -303,7 +304,7 @@ def test_newest_result_is_young_however_slow_the_model(seconds: float, model_tim
             break
     source.close()
     assert len(ages) > 0.5 * seconds / model_time
-    assert max(ages) < 2 * model_time
+    assert max(ages) < bound * model_time
     assert source.num_dropped > 10
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.inference.streams.fakes import capture_threads, kinds, scripted, ticking
 from yolo_lightning.errors import InputError
-from yolo_lightning.inference.frames import Failure, Frame, Gap
+from yolo_lightning.inference.frames import Failure, Frame, Gap, Source
 from yolo_lightning.inference.streams import CaptureError, MultiStream, UnavailableError
 
 
@@ -24,6 +28,15 @@ def test_none_is_refused() -> None:
         MultiStream([])
 
 
+def test_sources_that_do_not_come_by_themselves_are_refused() -> None:
+    class Pictures(Source):
+        def __iter__(self):
+            return iter(())
+
+    with pytest.raises(TypeError, match="only live sources"):
+        MultiStream([scripted(["open"]), Pictures()])
+
+
 def test_all_frames_of_all_sources_in_order() -> None:
     sources = [
         scripted(["open", *range(base, base + count)], description=f"s{base}", policy="all", capacity=3)
@@ -31,8 +44,9 @@ def test_all_frames_of_all_sources_in_order() -> None:
     ]
     rounds = list(MultiStream(sources))
     assert all(rounds)
+    assert all(len({origin for origin, _ in events}) == len(events) for events in rounds)
     for source, values in zip(sources, ([], range(10, 14), range(100, 125)), strict=True):
-        assert kinds(event for events in rounds for event in events if event.source == source.description) == [*values]
+        assert kinds(event for events in rounds for origin, event in events if origin is source) == [*values]
 
 
 def test_a_round_has_at_most_one_frame_of_each() -> None:
@@ -40,7 +54,7 @@ def test_a_round_has_at_most_one_frame_of_each() -> None:
     rounds = []
     for events in MultiStream(sources):
         time.sleep(0.03)  # a model
-        rounds.append([event.source for event in events if isinstance(event, Frame)])
+        rounds.append([source.description for source, event in events if isinstance(event, Frame)])
     assert all(len(set(names)) == len(names) for names in rounds)
     assert any(len(names) == 2 for names in rounds)
     assert sources[1].num_dropped > 10
@@ -60,9 +74,7 @@ def test_a_dead_stream_does_not_stop_the_others() -> None:
         events += new
         if sources[3].ended:
             hang.set()
-    got = {
-        source.description: kinds(event for event in events if event.source == source.description) for source in sources
-    }
+    got = {source.description: kinds(event for origin, event in events if origin is source) for source in sources}
     assert got == {"never": [Failure], "dies": [1, Gap, Failure], "hangs": [1, Gap], "lives": list(range(1, 61))}
 
 
@@ -72,7 +84,7 @@ def test_waits_for_the_first_of_them_only() -> None:
         [scripted(["open", hang.wait], stall_timeout=60), scripted(["open", 1, hang.wait], stall_timeout=60)]
     )
     rounds = iter(multi)
-    assert kinds(next(rounds)) == [1]
+    assert kinds(event for _, event in next(rounds)) == [1]
     hang.set()
     assert list(rounds) == []
 
@@ -100,3 +112,25 @@ def test_waiting_costs_nothing() -> None:
     before = time.process_time()
     assert list(MultiStream(sources)) == []
     assert time.process_time() - before < 0.2
+
+
+@pytest.mark.parametrize("script", ["ticking(30)", "['open', 1, lambda: time.sleep(0.4), 2, lambda: time.sleep(300)]"])
+def test_ctrl_c_ends_the_program_at_once(script: str) -> None:
+    program = f"""
+import time
+from tests.inference.streams.fakes import scripted, ticking
+from yolo_lightning.inference.streams import MultiStream
+for events in MultiStream([scripted({script}, stall_timeout=60), scripted(ticking(0.01), stall_timeout=60)]):
+    print([event.number for _, event in events], flush=True)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        assert process.stdout.readline()
+        start = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert time.monotonic() - start < 5
+    assert errors.rstrip().endswith("KeyboardInterrupt")

@@ -20,7 +20,7 @@ from yolo_lightning.inference.frames import Event, Failure, Frame, Gap
 from yolo_lightning.inference.streams import MultiStream, StreamSource
 
 av = pytest.importorskip("av")
-QUICK: dict[str, Any] = {"initial_delay": 0.05, "max_delay": 0.1, "stall_timeout": 0.5, "open_timeout": 2.0}
+QUICK: dict[str, Any] = {"initial_delay": 0.05, "max_delay": 0.1, "stall_timeout": 1.0, "open_timeout": 2.0}
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +84,7 @@ def test_stalls_drops_and_returns(server: MotionJPEG) -> None:
         if sum(isinstance(event, Gap) for event in events) == 3:
             break
     gaps = [event.reason for event in events if isinstance(event, Gap)]
-    assert gaps[0] in ("no data for 0.5 s", "no frame for 0.5 s")
+    assert gaps[0] in ("no data for 1 s", "no frame for 1 s")
     assert set(gaps[1:]) <= {"the server ended the stream", "the connection was lost"}
     values = [value_of(event) for event in events if isinstance(event, Frame)]
     assert len(values) >= 40
@@ -196,7 +196,7 @@ def test_stops_at_once_while_the_stream_runs(server: MotionJPEG) -> None:
 
 def test_ends_with_the_limit_of_the_library_while_it_stalls(server: MotionJPEG) -> None:
     server.serve = lambda send: (send(picture(1)), send(picture(2)), server.done.wait(20))
-    source = StreamSource(server.url, **(QUICK | {"stall_timeout": 1.0}))
+    source = StreamSource(server.url, **QUICK)
     events = iter(source)
     next(events)
     start = time.monotonic()
@@ -218,17 +218,17 @@ def test_two_streams_of_which_one_dies(server: MotionJPEG) -> None:
             for new in multi:
                 other.status = 404
                 events += new
-                if sum(isinstance(event, Failure) for event in events) and len(events) > 60:
+                if any(isinstance(event, Failure) for _, event in events) and len(events) > 60:
                     break
-    dead = [event for event in events if event.source == sources[1].description]
+    dead = [event for source, event in events if source is sources[1]]
     assert kinds(dead)[-2:] == [Gap, Failure]
     assert set(kinds(dead)[:-2]) == {7}
-    assert sum(isinstance(event, Frame) for event in events if event.source == sources[0].description) > 30
+    assert sum(isinstance(event, Frame) for source, event in events if source is sources[0]) > 30
 
 
-@pytest.mark.parametrize("model_time", [0.2])
-@pytest.mark.parametrize("seconds", [3, pytest.param(60, marks=pytest.mark.slow)])
-def test_newest_result_is_young(server: MotionJPEG, seconds: float, model_time: float) -> None:
+@pytest.mark.parametrize(("seconds", "bound"), [(3, 4), pytest.param(60, 2, marks=pytest.mark.slow)])
+def test_newest_result_is_young(server: MotionJPEG, seconds: float, bound: float) -> None:
+    model_time = 0.2
     server.serve = server.steady
     ages, end = [], time.monotonic() + seconds
     sent_at: list[float] = []
@@ -239,7 +239,7 @@ def test_newest_result_is_young(server: MotionJPEG, seconds: float, model_time: 
         ages.append(time.monotonic() - event.time)
         if time.monotonic() > end:
             break
-    assert max(ages) < 2 * model_time
+    assert max(ages) < bound * model_time
     steps = np.diff(sent_at) % 199  # thirty a second come, five are read: no more than that may lie between
     assert np.median(steps) == pytest.approx(30 * model_time, abs=2)
 

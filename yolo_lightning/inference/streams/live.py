@@ -101,6 +101,7 @@ class LiveSource(Source):
         self._buffer = EventBuffer(policy, capacity)
         self._thread: Thread | None = None
         self._stopped = Flag()
+        self._stopped_at = 0.0
         self._interrupted = False
         self._deadline: float | None = None
         self._position: float | None = None
@@ -162,17 +163,18 @@ class LiveSource(Source):
 
     def stop(self) -> None:
         """Asks the thread to end, without waiting for it."""
-        self._stopped.set()
         with self._buffer.condition:
+            if not self._stopped.is_set():
+                self._stopped_at = time.monotonic()
+                self._stopped.set()
             self._buffer.close()
             self._buffer.clear()
 
     def close(self) -> None:
         """Ends the thread; one whose library blocks is left alone after 2 s and ends when the library's limit is up."""
         self.stop()
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.join(_PATIENCE)
+        if self._thread is not None:
+            self._thread.join(max(self._stopped_at + _PATIENCE - time.monotonic(), 0.0))
 
     def _run(self) -> None:
         try:
@@ -213,7 +215,8 @@ class LiveSource(Source):
             capture.position = self._position
             capture.open()
             self.num_connections += 1
-            self.fps = capture.fps / self._stride if capture.fps else None
+            if capture.fps:
+                self.fps = capture.fps / self._stride
             if capture.recorded:
                 self._buffer.policy = "all"
             while not self._stopped.is_set():

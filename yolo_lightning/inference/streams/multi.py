@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from yolo_lightning.errors import InputError
-from yolo_lightning.inference.frames import Event, Frame
+from yolo_lightning.inference.frames import Event, Frame, Source
 from yolo_lightning.inference.streams.live import LiveSource
 
 __all__ = ["MultiStream"]
@@ -20,20 +20,23 @@ class MultiStream:
     A round starts as soon as one source has something. A source that fails or ends does not stop the others.
 
     Args:
-        sources: Sources that have not been read; closing this closes them.
+        sources: Live sources that have not been read; closing this closes them.
 
     Raises:
         InputError: If there is none.
+        TypeError: If one is not a :class:`LiveSource`.
     """
 
-    def __init__(self, sources: Sequence[LiveSource]) -> None:
+    def __init__(self, sources: Sequence[Source]) -> None:
         if not sources:
             raise InputError("there is no stream to read")
-        self.sources = tuple(sources)
+        self.sources = tuple(source for source in sources if isinstance(source, LiveSource))
+        if len(self.sources) < len(sources):
+            raise TypeError("only live sources can be read at once")
         self._condition = Condition()
 
-    def __iter__(self) -> Iterator[list[Event]]:
-        """What is new, in the order of the sources, until all have ended; closed when the iteration is left."""
+    def __iter__(self) -> Iterator[list[tuple[LiveSource, Event]]]:
+        """What is new and where it comes from, until all have ended; closed when the iteration is left."""
         try:
             for source in self.sources:
                 source.start(self._condition)
@@ -57,7 +60,7 @@ class MultiStream:
     ) -> None:
         self.close()
 
-    def _wait(self) -> list[Event]:
+    def _wait(self) -> list[tuple[LiveSource, Event]]:
         """What is new once there is something; empty when all have ended."""
         with self._condition:
             while not (events := self._round()) and not all(source.ended for source in self.sources):
@@ -65,12 +68,12 @@ class MultiStream:
                 self._condition.wait(min(limits, default=None))
         return events
 
-    def _round(self) -> list[Event]:
+    def _round(self) -> list[tuple[LiveSource, Event]]:
         """Of each source what waits, up to its first frame."""
-        events: list[Event] = []
+        events: list[tuple[LiveSource, Event]] = []
         for source in self.sources:
             while (event := source.take()) is not None:
-                events.append(event)
+                events.append((source, event))
                 if isinstance(event, Frame):
                     break
         return events

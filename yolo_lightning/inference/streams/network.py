@@ -106,7 +106,7 @@ class VideoCapture(Capture):
                 raise UnavailableError("there is no video in it")
             self._start(stream)
         except self._av.error.FFmpegError as error:
-            raise self._explain(error, self._timeout[0]) from error
+            raise self._explain(error, self._timeout[0], "no connection; is the address right?") from error
 
     def read(self) -> npt.NDArray[np.uint8] | None:
         """The next image; None at the end of a recording."""
@@ -117,7 +117,7 @@ class VideoCapture(Capture):
                 raise CaptureError("the server ended the stream")
             return None if frame is None else self._to_rgb.reformat(frame, format="rgb24").to_ndarray()
         except errors.FFmpegError as error:
-            raise self._explain(error, self._timeout[1]) from error
+            raise self._explain(error, self._timeout[1], "the connection was lost") from error
 
     def close(self) -> None:
         """Disconnects."""
@@ -128,6 +128,7 @@ class VideoCapture(Capture):
         container = self._container
         self.fps = float(stream.average_rate) if stream.average_rate else None
         self.recorded = bool(container.duration and container.duration > 0)
+        stream.thread_type = "AUTO" if self.recorded else "SLICE"  # a thread for each frame would hold frames back
         if self.recorded and self.position is not None:
             container.seek(int(self.position / stream.time_base), stream=stream)  # to the key frame before it
             self._behind = self.position
@@ -158,7 +159,7 @@ class VideoCapture(Capture):
         except errors.InvalidDataError as error:
             raise CorruptFrameError(error.strerror) from error
 
-    def _explain(self, error: Any, limit: float) -> CaptureError:
+    def _explain(self, error: Any, limit: float, lost: str) -> CaptureError:
         """What FFmpeg's error means, without the address, which it repeats."""
         errors = self._av.error
         if isinstance(error, errors.ExitError):
@@ -168,7 +169,7 @@ class VideoCapture(Capture):
         gone = (errors.HTTPClientError, errors.LookupError, errors.InvalidDataError)
         if isinstance(error, gone) and not isinstance(error, errors.HTTPTooManyRequestsError):
             return UnavailableError(f"there is no video stream ({error.strerror})")
-        return CaptureError("the connection was lost" if error.errno == errno.EIO else error.strerror)
+        return CaptureError(lost if error.errno == errno.EIO else error.strerror)
 
 
 def _options(scheme: str) -> dict[str, str]:
