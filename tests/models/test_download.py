@@ -109,6 +109,27 @@ def test_other_names_are_not_downloaded(path: str, server: Server, cache: Path) 
     assert server.asked == []
 
 
+def test_download_again(server: Server, cache: Path, weights: bytes) -> None:
+    server.respond = _send(weights)
+    for _ in range(2):
+        assert resolve_weights("yolov5n.pt", force_download=True) == cache / "weights" / "yolov5n.pt"
+    assert server.asked == ["/release/yolov5n.pt"] * 2
+
+
+def test_weights_at_an_address(server: Server, cache: Path, weights: bytes) -> None:
+    server.respond = _send(weights)
+    address = f"{server.address}/mine/best.pt?version=2"
+    for _ in range(2):
+        assert len(load_weights(yolov5("n"), address).transferred) == 349
+    assert server.asked == ["/release/mine/best.pt?version=2"]
+    resolve_weights(address, force_download=True)
+    assert len(server.asked) == 2
+    server.respond = _send(b"<html>no weights</html>")
+    with pytest.raises(InputError, match=r"best\.pt.*no file of weights"):
+        resolve_weights(f"{server.address}/other/best.pt")
+    assert len(_files(cache)) == 1
+
+
 def test_a_file_that_is_there_is_not_downloaded(server: Server, cache: Path, weights: bytes) -> None:
     Path("yolov5n.pt").write_bytes(weights)
     assert resolve_weights("yolov5n.pt") == Path("yolov5n.pt")

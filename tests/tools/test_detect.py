@@ -211,7 +211,7 @@ def test_batches_change_nothing(detect, media):
         found.append([[each["confidence"] for each in entry["detections"]] for entry in entries])
     first, second = found
     assert [len(each) for each in first] == [len(each) for each in second]
-    np.testing.assert_allclose(sum(first, []), sum(second, []), atol=1e-3)
+    np.testing.assert_allclose(np.concatenate(first), np.concatenate(second), atol=1e-3)
 
 
 def test_ensembles(detect, media, weights, tmp_path):

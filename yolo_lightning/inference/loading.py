@@ -64,6 +64,8 @@ def load(
     Raises:
         InputError: If a file cannot be read, does not say what its network is, or something given does not fit it.
     """
+    if channels is not None and channels < 1:
+        raise InputError(f"channels is {channels}; images have at least one")
     files = [weights] if isinstance(weights, str | Path) else list(weights)
     if not files:
         raise InputError("there are no weights: give a file, or the name of a published one such as yolov5s.pt")

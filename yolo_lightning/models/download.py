@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
+import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +13,10 @@ from rich.console import Console
 
 from yolo_lightning.errors import InputError
 from yolo_lightning.models.detector import SIZES
-from yolo_lightning.paths import cache_directory
+from yolo_lightning.paths import cache_directory, safe_name
 from yolo_lightning.web import fetch, redact
 
-__all__ = ["OFFICIAL_FILES", "download_weights"]
+__all__ = ["OFFICIAL_FILES", "download_file", "download_weights"]
 
 OFFICIAL_FILES = {f"yolov5{letter}{level}.pt": f"{letter}{level}" for level in ("", "6") for letter in SIZES}
 """Names of published files and the size of the network in each."""
@@ -62,20 +64,45 @@ def download_weights(
         highlight=False,
         soft_wrap=True,
     )
+    _download(url, target, check, timeout, attempts)
+    return target
+
+
+def download_file(url: str, check: Callable[[Path], object], force: bool = False) -> Path:
+    """Weights at an address of the web, kept in the cache directory under this address.
+
+    Args:
+        url: Begins with ``https://`` or ``http://``.
+        check: Raises an :class:`InputError` if the file is none of weights.
+        force: Download it even if it is there.
+
+    Raises:
+        InputError: If the file cannot be had, or is not what it should be.
+    """
+    key = hashlib.sha256(url.encode()).hexdigest()[:16]
+    target = cache_directory() / "weights" / key / safe_name(urllib.parse.urlsplit(url).path.rpartition("/")[2])
+    if force or not target.is_file():
+        _download(url, target, check)
+    return target
+
+
+def _download(
+    url: str, target: Path, check: Callable[[Path], object], timeout: float = 30.0, attempts: int = 3
+) -> None:
+    """Puts the file in its place when it is complete and checked."""
     temporary = _temporary_file(target)
     try:
         try:
-            fetch(url, temporary, max_bytes=_MAX_BYTES, timeout=timeout, attempts=attempts, title=name)
+            fetch(url, temporary, max_bytes=_MAX_BYTES, timeout=timeout, attempts=attempts, title=target.name)
         except OSError as error:
             raise InputError(f"cannot download {redact(url)} ({error}). {_remedy(target)}") from error
         try:
             check(temporary)
         except InputError as error:
-            raise InputError(f"what {redact(url)} sent is not {name}: {error}. {_remedy(target)}") from error
+            raise InputError(f"what {redact(url)} sent is not {target.name}: {error}. {_remedy(target)}") from error
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
-    return target
 
 
 def _temporary_file(target: Path) -> Path:

@@ -15,7 +15,7 @@ from yolo_lightning.models.backbone import CSPDarknet
 from yolo_lightning.models.build import build_detector
 from yolo_lightning.models.checkpoint import Checkpoint, read_checkpoint
 from yolo_lightning.models.detector import SIZES, Detector, yolov5
-from yolo_lightning.models.download import OFFICIAL_FILES, download_weights
+from yolo_lightning.models.download import OFFICIAL_FILES, download_file, download_weights
 from yolo_lightning.models.head import YOLOv5Head
 from yolo_lightning.models.layers import scale_channels
 from yolo_lightning.models.neck import PAFPN
@@ -94,15 +94,17 @@ def detector_from_weights(path: str | Path) -> tuple[Detector, tuple[str, ...] |
 
 
 def resolve_weights(path: str | Path, force_download: bool = False) -> Path:
-    """The path itself, or that of the downloaded file if it is the bare name of a published one and not there.
+    """The path itself, or that of the downloaded file: for an address, or the bare name of a published file.
 
     Args:
-        path: A path, or the name of a published file.
-        force_download: Whether to download a published file again.
+        path: A path, the name of a published file that is not there, or an address of the web.
+        force_download: Whether to download again what was downloaded before.
 
     Raises:
         InputError: If the download fails.
     """
+    if str(path).startswith(("https://", "http://")):
+        return download_file(str(path), check=read_checkpoint, force=force_download)
     path = Path(path)
     if path.exists() or str(path) not in OFFICIAL_FILES:
         return path
