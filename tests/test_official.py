@@ -16,7 +16,8 @@ from yolo_lightning.cli import main
 from yolo_lightning.data import DetectionDataModule
 from yolo_lightning.data.transforms import letterbox, letterbox_info
 from yolo_lightning.metrics import DetectionMetrics
-from yolo_lightning.models import Detector, load_weights, yolov5
+from yolo_lightning.models import Detector, Inference, load_weights, yolov5
+from yolo_lightning.models import TestTimeAugmentation as Augmentation  # under its own name pytest would collect it
 from yolo_lightning.ops import NMS, to_original, xyxy_to_cxcywh
 from yolo_lightning.types import Detections, ImageInfo
 
@@ -74,8 +75,46 @@ def test_detections(detector: Detector, shared: Path, golden: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("image_size", [640, 320])
-def test_validation(image_size: int, shared: Path, golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_detections_with_augmentation(detector: Detector, shared: Path, golden: Path):
+    figures = json.loads((golden / "official_yolov5n_detections.json").read_text())
+    nms = NMS(confidence_threshold=0.25, iou_threshold=0.45, max_detections=1000, multi_label=False)
+    augmentation = Augmentation()
+    inference = Inference([detector], nms, augmentation=augmentation)
+    for folder in (shared / "data" / "images", shared / "data" / "coco-mini" / "images" / "val"):
+        for path in sorted(folder.glob("*.jpg")):
+            if path.name not in figures:
+                continue
+            expected = figures.pop(path.name)
+            images, info = _letterboxed(path)
+            with torch.inference_mode():
+                rows = sum(scores.shape[1] for _, scores in augmentation(detector, images))
+                (found,) = inference(images)
+            assert rows == expected["tta_raw_shape"][1], path.name
+            wanted = np.array(expected["detect_tta"]).reshape(-1, 6)
+            np.testing.assert_allclose(to_original(found.boxes, info), wanted[:, :4], atol=0.05, err_msg=path.name)
+            np.testing.assert_allclose(found.scores, wanted[:, 4], atol=5e-4, err_msg=path.name)
+            assert found.labels.tolist() == wanted[:, 5].astype(int).tolist(), path.name
+    assert not figures, f"pictures that were not found: {sorted(figures)}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("image_size", "row", "options"),
+    [
+        (640, "coco-mini@640", []),
+        (320, "coco-mini@320", []),
+        (640, "coco-mini@640_tta", ["--model.inference.augmentation=TestTimeAugmentation"]),
+    ],
+)
+def test_validation(
+    image_size: int,
+    row: str,
+    options: list[str],
+    shared: Path,
+    golden: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
     monkeypatch.chdir(tmp_path)
     status = main(
         [
@@ -87,11 +126,12 @@ def test_validation(image_size: int, shared: Path, golden: Path, tmp_path: Path,
             f"--data.image_size={image_size}",
             "--data.num_workers=0",
             "--trainer.accelerator=cpu",
+            *options,
         ]
     )
     assert status == 0
     measured = json.loads((tmp_path / "runs" / "validate" / "metrics.json").read_text())
-    expected = json.loads((golden / "official_yolov5n_val.json").read_text())[f"coco-mini@{image_size}"]
+    expected = json.loads((golden / "official_yolov5n_val.json").read_text())[row]
     assert measured["val/yolov5_map_50"] == pytest.approx(expected["map50"], abs=2e-3)
     assert measured["val/yolov5_map"] == pytest.approx(expected["map50_95"], abs=2e-3)
     assert measured["val/precision"] == pytest.approx(expected["precision"], abs=5e-3)

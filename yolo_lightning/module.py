@@ -45,10 +45,11 @@ class DetectionModule(LightningModule):
         detector: Makes the network for a number of classes.
         loss: Makes the loss for the network's head.
         postprocess: Turns the network's boxes into detections in validation, test and prediction.
-        inference: How validation, test and prediction look at images: with test-time augmentation, in slices, and how
-            the boxes of an ensemble are joined.
-        ensemble: Files of further networks that validate, test and predict together with this one; as ``weights``, but
-            each of the network that it describes, with the same classes.
+        inference: How validation, test and prediction look at images and join the boxes of several networks:
+            ``--model.inference.augmentation TestTimeAugmentation``, ``--model.inference.slices.size 640``,
+            ``--model.inference.fusion WeightedBoxesFusion``.
+        ensemble: Files of further networks that validate, test and predict together with this one: published YOLOv5
+            ``.pt`` of any size, our checkpoints, or safetensors, all of the same classes.
         optimizer: Makes the optimizer for the three parameter groups (bias, weight, norm). Its weight decay is that of
             the nominal batch and is scaled to the batch in use.
         lr_scheduler: Learning rate over the epochs, after the warm-up.

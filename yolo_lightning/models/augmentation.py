@@ -51,7 +51,7 @@ class TestTimeAugmentation:
         self.clip_tails = clip_tails
 
     def __call__(
-        self, detector: Detector, images: Tensor, raw: tuple[Tensor, ...] | None = None
+        self, detector: Detector, images: Tensor, raw: tuple[Tensor, ...] | None = None, whole: bool = False
     ) -> list[tuple[Tensor, Tensor]]:
         """Decoded predictions of every view.
 
@@ -59,6 +59,7 @@ class TestTimeAugmentation:
             detector: The network.
             images: (B, 3, H, W) RGB, floating point in 0…1; sides are multiples of the network's stride.
             raw: The network's raw predictions of these images, if they are there already.
+            whole: Leave out no level, whatever ``clip_tails`` says.
 
         Returns:
             For each view boxes (B, N, 4) xyxy in pixels of ``images`` and scores (B, N, C).
@@ -71,7 +72,7 @@ class TestTimeAugmentation:
             unchanged = scale == 1 and flip is None
             view = raw if unchanged and raw is not None else detector(_resize(_mirror(images, flip), scale, detector))
             boxes, scores = detector.decode(view)
-            kept = self._kept_rows(scale, view, boxes.shape[1])
+            kept = slice(None) if whole else self._kept_rows(scale, view, boxes.shape[1])
             views.append((_restore(boxes[:, kept], scale, flip, images), scores[:, kept]))
         return views
 

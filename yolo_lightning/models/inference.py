@@ -105,7 +105,7 @@ class Inference:
     def _views(self, detector: Detector, images: Tensor, raw: tuple[Tensor, ...] | None) -> list[tuple[Tensor, Tensor]]:
         """Boxes (B, N, 4) and scores (B, N, C) of each look of a network."""
         if self.augmentation is not None:
-            return self.augmentation(detector, images, raw)
+            return self.augmentation(detector, images, raw, whole=self.fusion is not None)
         return [detector.decode(detector(images) if raw is None else raw)]
 
 
