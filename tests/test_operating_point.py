@@ -47,7 +47,7 @@ def path(tmp_path):
 @pytest.mark.parametrize("point", [
     POINT,
     dataclasses.replace(POINT, suppression=None, weights=None, classes=()),
-    dataclasses.replace(POINT, target=Target("f_beta", 2)),
+    dataclasses.replace(POINT, target=Target("f_beta", 2), weights=WeightsFile("yolov5n.pt")),
     dataclasses.replace(POINT, evaluation=dataclasses.replace(POINT.evaluation, data=None)),
 ])  # fmt: skip
 def test_round_trip(point, path):
@@ -85,7 +85,8 @@ def test_changed_weights_are_noticed(tmp_path):
     assert point.doubt(sibling) is None
     weights.write_bytes(b"after")
     assert "best.ckpt has changed" in str(point.doubt(weights))
-    assert dataclasses.replace(POINT, weights=None).doubt(weights) is None
+    for unknown in (None, WeightsFile("best.ckpt")):
+        assert dataclasses.replace(POINT, weights=unknown).doubt(weights) is None
 
 
 def test_an_operating_point_is_replaced_and_nothing_else(path):
@@ -175,7 +176,7 @@ def change(content, keys, value):
         (["target", "metric"], [], r"target.metric is \[\]"),
         (["target", "value"], 0, "target: precision is 0.0; it must be above 0"),
         (["suppression", "iou_threshold"], 3, "suppression: iou_threshold is 3.0"),
-        (["weights", "sha256"], None, "weights.sha256 is None"),
+        (["weights", "sha256"], 0, "weights.sha256 is 0, expected a text"),
     ],
 )
 def test_unsound_files_are_refused(keys, value, message, path):

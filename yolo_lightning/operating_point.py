@@ -161,11 +161,11 @@ class WeightsFile:
 
     Args:
         name: Name of the file, without its directory.
-        sha256: Digest of its content, in hexadecimal.
+        sha256: Digest of its content, in hexadecimal; None if not known.
     """
 
     name: str
-    sha256: str
+    sha256: str | None = None
 
     @classmethod
     def of(cls, path: Path) -> Self:
@@ -228,7 +228,8 @@ class OperatingPoint:
         Raises:
             OSError: If the file cannot be read.
         """
-        if self.weights is None or weights.name != self.weights.name or WeightsFile.of(weights) == self.weights:
+        own = self.weights
+        if own is None or own.sha256 is None or own.name != weights.name or WeightsFile.of(weights) == own:
             return None
         return f"{weights} has changed since its operating point was chosen: run validate with operating_point again"
 

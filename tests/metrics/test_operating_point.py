@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from yolo_lightning.metrics import DetectionMetrics
+from yolo_lightning.metrics import DetectionMetrics, operating_point_table, table_text
 from yolo_lightning.metrics.bootstrap import ImageBootstrap, share_interval
 from yolo_lightning.metrics.matching import EvaluationData
 from yolo_lightning.metrics.operating_point import choose_operating_point
@@ -124,6 +124,33 @@ def test_classes_that_tell_too_little_use_the_threshold_of_all():
     assert [shown(chosen) for chosen in others] == [(1.0, 1.0, 1, 1), (None, None, 0, 0), (0.0, None, 1, 0)]
     # at the thresholds of their own: .9 .8 .7 .6, .95, and .85
     assert (point.overall.num_detections, point.overall.precision, point.overall.recall) == (6, 4 / 6, 4 / 5)
+
+
+def test_the_table_says_what_became_of_each_class():
+    long_name = "x" * 60
+    data = evaluation(SEQUENCE, [(0.95, 1), (0.2, 0)], [], [(0.85, 0)], [(0.4, 0)] * 3 + [(0.1, 1)])
+    names = ["apple", "pear", "fig", "plum", long_name]
+    point = choose_operating_point(data, names, Target("precision", 0.75), min_labels=2, num_resamples=100)
+    lines = table_text(operating_point_table(point)).splitlines()
+    assert lines[0] == "Operating point on val: precision of at least 0.75"
+    rows = {line.split()[0]: line for line in lines[3:]}
+    assert rows["apple"].split()[:3] == ["apple", "5", "0.600"]
+    assert rows["pear"].split()[1] == "2"
+    assert rows["fig"].endswith("pooled, missed")
+    assert rows["x" * 17 + "…"].endswith("missed")
+    assert "pooled: fewer than 2 labels" in lines[-2]
+    assert lines[-1].startswith("missed:")
+    assert max(map(len, lines)) <= 100
+    assert all("…" not in line for name, line in rows.items() if "x" not in name)
+
+
+def test_classes_without_labels_are_not_tabulated():
+    point = choose(evaluation(SEQUENCE, [], missed=0), Target("precision", 0.75))
+    lines = table_text(operating_point_table(point)).splitlines()
+    assert not any(line.startswith("  class 1") for line in lines)
+    assert " ".join(lines).endswith(
+        "1 of 2 classes have no labels; their threshold is that of all classes together, 0.600"
+    )
 
 
 def test_a_lucky_detection_is_seen_through_if_wanted():

@@ -9,6 +9,7 @@ from yolo_lightning.callbacks.finite import FiniteCheck
 from yolo_lightning.callbacks.freeze import Freeze
 from yolo_lightning.callbacks.metrics_file import MetricsFile
 from yolo_lightning.callbacks.multi_scale import MultiScale
+from yolo_lightning.callbacks.operating_point import ChooseOperatingPoint
 from yolo_lightning.callbacks.pictures import Pictures
 from yolo_lightning.callbacks.predictions import Predictions
 from yolo_lightning.callbacks.progress import DetectionProgressBar
@@ -18,6 +19,7 @@ __all__ = [
     "EMA",
     "AutoAnchor",
     "AutoBatch",
+    "ChooseOperatingPoint",
     "ClassBalance",
     "DetectionProgressBar",
     "FiniteCheck",

@@ -21,6 +21,7 @@ from yolo_lightning.callbacks import (
     EMA,
     AutoAnchor,
     AutoBatch,
+    ChooseOperatingPoint,
     ClassBalance,
     DetectionProgressBar,
     FiniteCheck,
@@ -83,6 +84,7 @@ class YOLOCLI(LightningCLI):
         parser.add_lightning_class_args(Predictions, "predictions")
         parser.add_lightning_class_args(FiniteCheck, "finite_check")
         parser.add_lightning_class_args(StepTimes, "step_times")
+        parser.add_lightning_class_args(ChooseOperatingPoint, "operating_point")
         parser.set_defaults(
             {
                 "model": {"class_path": "yolo_lightning.module.DetectionModule"},
@@ -119,6 +121,8 @@ class YOLOCLI(LightningCLI):
         if given.trainer.precision is None:
             given.trainer.precision = default_precision(given.trainer.accelerator)
         model = given.model.init_args
+        if given.operating_point.weights is None and self.subcommand in {"validate", "test"}:
+            given.operating_point.weights = given.ckpt_path or model.get("weights")
         if given.ckpt_path is not None:
             given.weights_only = True
             if "weights" in model:

@@ -130,6 +130,18 @@ class DetectionMetrics(Metric):
         matrix = confusion_matrix(data, confusion_pairs, reference_quirks=self.reference_quirks)
         return {**coco_metrics(data, pairs), **yolov5_metrics(data, pairs), "confusion_matrix": matrix}
 
+    def gather(self) -> EvaluationData:
+        """What all processes hold together; each of them must call this, and gets the same.
+
+        Raises:
+            ValueError: As ``compute``.
+        """
+        self.sync()
+        try:
+            return self.evaluation_data()
+        finally:
+            self.unsync(should_unsync=self._is_synced)
+
     def evaluation_data(self) -> EvaluationData:
         """What this process holds, checked and in the order of the image ids; all images while synchronised.
 

@@ -24,7 +24,7 @@ from yolo_lightning.operating_point import (
     WeightsFile,
 )
 
-__all__ = ["choose_operating_point"]
+__all__ = ["check_settings", "choose_operating_point"]
 
 _Counts = IntArray | Float32Array
 
@@ -71,7 +71,9 @@ def choose_operating_point(
     Raises:
         ValueError: If a number is out of range, or not one label of any class was found.
     """
-    _check(data, class_names, iou_threshold, min_labels, num_resamples)
+    check_settings(iou_threshold, min_labels, num_resamples)
+    if len(class_names) != data.num_classes:
+        raise ValueError(f"{len(class_names)} class names for {data.num_classes} classes")
     scored = _score(data, iou_threshold)
     if not scored.correct.any():
         raise ValueError(
@@ -133,11 +135,12 @@ class _Candidates:
     resampled_labels: Float32Array
 
 
-def _check(
-    data: EvaluationData, class_names: Sequence[str], iou_threshold: float, min_labels: int, num_resamples: int
-) -> None:
-    if len(class_names) != data.num_classes:
-        raise ValueError(f"{len(class_names)} class names for {data.num_classes} classes")
+def check_settings(iou_threshold: float, min_labels: int, num_resamples: int) -> None:
+    """Refuses settings of :func:`choose_operating_point` that are out of range.
+
+    Raises:
+        ValueError: With the name of the setting.
+    """
     if not 0 < iou_threshold <= 1:
         raise ValueError(f"iou_threshold is {iou_threshold}; it must be above 0 and at most 1")
     for name, value, least in (("min_labels", min_labels, 0), ("num_resamples", num_resamples, 100)):
