@@ -42,7 +42,7 @@ def test_four_levels():
 @pytest.mark.parametrize(("flip", "axis"), [("horizontal", 3), ("vertical", 2)])
 def test_boxes_of_mirrored_images_are_mirrored_back(flip: str, axis: int, detector: Detector):
     images = torch.rand(2, 3, 64, 96)
-    ((boxes, scores),) = Augmentation([1], [flip])(detector, images)  # type: ignore[list-item]
+    ((boxes, scores),) = Augmentation([1], [flip])(detector, images)
     plain_boxes, plain_scores = detector.decode(detector(images.flip(axis)))
     assert torch.equal(scores, plain_scores)
     side = images.shape[axis]
@@ -56,7 +56,7 @@ def test_boxes_of_mirrored_images_are_mirrored_back(flip: str, axis: int, detect
 def test_a_shrunk_view_is_padded_with_grey_at_right_and_bottom(detector: Detector):
     seen: list[Tensor] = []
     detector.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    Augmentation([0.67], [None])(detector, torch.zeros(1, 3, 128, 96))
+    Augmentation([0.67], ["none"])(detector, torch.zeros(1, 3, 128, 96))
     (view,) = seen
     assert view.shape == (1, 3, 96, 96)  # 85 × 64, to multiples of 32
     assert float(view[..., :85, :64].abs().max()) == 0
@@ -67,7 +67,7 @@ def test_a_shrunk_view_is_padded_with_grey_at_right_and_bottom(detector: Detecto
 @torch.no_grad()
 def test_boxes_of_a_shrunk_view_are_divided_by_its_scale(detector: Detector):
     images = torch.rand(1, 3, 64, 64)
-    ((boxes, _),) = Augmentation([0.5], [None])(detector, images)
+    ((boxes, _),) = Augmentation([0.5], ["none"])(detector, images)
     small = torch.nn.functional.interpolate(images, scale_factor=0.5, mode="bilinear")
     assert torch.allclose(boxes, 2 * detector.decode(detector(small))[0], atol=1e-4)
 
@@ -85,7 +85,7 @@ def test_boxes_of_a_shrunk_view_are_divided_by_its_scale(detector: Detector):
 )
 def test_levels_that_suit_a_scale_least_are_left_out(scales: list[float], rows: list[int], detector: Detector):
     images = torch.rand(1, 3, 64, 64)
-    flips = [None] * len(scales)
+    flips = ["none"] * len(scales)
     assert [s.shape[1] for _, s in Augmentation(scales, flips)(detector, images)] == rows
     whole = [63 if scale == 0.5 else 252 if scale == 1 else 1008 for scale in scales]
     assert [s.shape[1] for _, s in Augmentation(scales, flips, clip_tails=False)(detector, images)] == whole
@@ -109,7 +109,7 @@ def test_given_raw_predictions_save_the_plain_view(detector: Detector):
 def test_one_plain_view_changes_nothing(detector: Detector):
     images, nms = torch.rand(2, 3, 64, 96), NMS(confidence_threshold=1e-4)
     plain = Inference([detector], nms)(images)
-    same = Inference([detector], nms, augmentation=Augmentation([1], [None]))(images)
+    same = Inference([detector], nms, augmentation=Augmentation([1], ["none"]))(images)
     assert len(plain[0]) > 0
     assert all(torch.equal(a.boxes, b.boxes) for a, b in zip(plain, same, strict=True))
 
@@ -128,10 +128,10 @@ def test_half_precision(detector: Detector):
     ("scales", "flips", "message"),
     [
         ([], [], "one entry for each view"),
-        ([1, 0.5], [None], "one entry for each view"),
-        ([0.0], [None], "positive"),
-        ([float("nan")], [None], "positive"),
-        ([float("inf")], [None], "positive"),
+        ([1, 0.5], ["none"], "one entry for each view"),
+        ([0.0], ["none"], "positive"),
+        ([float("nan")], ["none"], "positive"),
+        ([float("inf")], ["none"], "positive"),
         ([1], ["diagonal"], "'diagonal'"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from yolo_lightning.models.detector import Detector
 
 __all__ = ["Flip", "TestTimeAugmentation"]
 
-Flip = Literal["horizontal", "vertical"]
+Flip = Literal["none", "horizontal", "vertical"]
 
 _PADDING = 0.447  # the mean of ImageNet, as YOLOv5 pads
 
@@ -27,7 +27,7 @@ class TestTimeAugmentation:
 
     Args:
         scales: Size of each view relative to the images.
-        flips: How each view is mirrored: not (None), ``horizontal`` (left and right change places) or ``vertical``.
+        flips: How each view is mirrored: ``none``, ``horizontal`` (left and right change places) or ``vertical``.
         clip_tails: Leave out the levels that suit a view's scale least.
 
     Raises:
@@ -37,15 +37,15 @@ class TestTimeAugmentation:
     def __init__(
         self,
         scales: Sequence[float] = (1.0, 0.83, 0.67),
-        flips: Sequence[Flip | None] = (None, "horizontal", None),
+        flips: Sequence[Flip] = ("none", "horizontal", "none"),
         clip_tails: bool = True,
     ) -> None:
         if not scales or len(scales) != len(flips):
             raise ValueError(f"scales and flips need one entry for each view, found {list(scales)} and {list(flips)}")
         if not all(0 < scale < math.inf for scale in scales):
             raise ValueError(f"scales must be positive, found {list(scales)}")
-        if unknown := [flip for flip in flips if flip not in (None, "horizontal", "vertical")]:
-            raise ValueError(f"flips can be horizontal, vertical or null, not {unknown[0]!r}")
+        if unknown := [flip for flip in flips if flip not in get_args(Flip)]:
+            raise ValueError(f"flips can be {', '.join(get_args(Flip))}, not {unknown[0]!r}")
         self.scales = tuple(scales)
         self.flips = tuple(flips)
         self.clip_tails = clip_tails
@@ -69,7 +69,7 @@ class TestTimeAugmentation:
         """
         views = []
         for scale, flip in zip(self.scales, self.flips, strict=True):
-            unchanged = scale == 1 and flip is None
+            unchanged = scale == 1 and flip == "none"
             view = raw if unchanged and raw is not None else detector(_resize(_mirror(images, flip), scale, detector))
             boxes, scores = detector.decode(view)
             kept = slice(None) if whole else self._kept_rows(scale, view, boxes.shape[1])
@@ -89,8 +89,8 @@ class TestTimeAugmentation:
         return slice(None, num_rows - rows[-1]) if scale == largest else slice(rows[0], None)
 
 
-def _mirror(images: Tensor, flip: Flip | None) -> Tensor:
-    return images if flip is None else images.flip(-1 if flip == "horizontal" else -2)
+def _mirror(images: Tensor, flip: Flip) -> Tensor:
+    return images if flip == "none" else images.flip(-1 if flip == "horizontal" else -2)
 
 
 def _resize(images: Tensor, scale: float, detector: Detector) -> Tensor:
@@ -104,7 +104,7 @@ def _resize(images: Tensor, scale: float, detector: Detector) -> Tensor:
     return functional.pad(resized, (0, right, 0, bottom), value=_PADDING)
 
 
-def _restore(boxes: Tensor, scale: float, flip: Flip | None, images: Tensor) -> Tensor:
+def _restore(boxes: Tensor, scale: float, flip: Flip, images: Tensor) -> Tensor:
     """Boxes of a view in pixels of the images."""
     left, top, right, bottom = (boxes if scale == 1 else boxes / scale).unbind(-1)
     height, width = images.shape[-2:]
