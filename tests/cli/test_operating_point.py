@@ -104,6 +104,13 @@ def test_weights_instead_of_a_checkpoint(trained: Path, tmp_path: Path) -> None:
     weights.write_bytes((trained / "best.safetensors").read_bytes())
     main(["validate", *options(trained, f"--model.weights={weights}", *CHOOSE)])
     assert OperatingPoint.load(tmp_path / "shared.operating_point.json").weights == WeightsFile.of(weights)
+    # The configuration of that run chooses for other weights, too, and stores the result beside these.
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(weights.read_bytes())
+    (tmp_path / "shared.operating_point.json").unlink()
+    main(["validate", "--config=runs/validate/config.yaml", f"--model.weights={other}"])
+    assert OperatingPoint.load(tmp_path / "other.operating_point.json").weights == WeightsFile.of(other)
+    assert not (tmp_path / "shared.operating_point.json").exists()
 
 
 def test_another_file_of_that_name_stays(trained: Path, best: Path, capsys: pytest.CaptureFixture[str]) -> None:

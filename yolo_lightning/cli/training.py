@@ -121,8 +121,6 @@ class YOLOCLI(LightningCLI):
         if given.trainer.precision is None:
             given.trainer.precision = default_precision(given.trainer.accelerator)
         model = given.model.init_args
-        if given.operating_point.weights is None and self.subcommand in {"validate", "test"}:
-            given.operating_point.weights = given.ckpt_path or model.get("weights")
         if given.ckpt_path is not None:
             given.weights_only = True
             if "weights" in model:
@@ -137,6 +135,9 @@ class YOLOCLI(LightningCLI):
         """Makes model, data and Trainer; what a constructor refuses is an error in what the user gave."""
         with _input_errors():
             super().instantiate_classes()
+        # Not in the configuration, which is used again for other weights.
+        given, chooser = self.config[self.subcommand], self._get(self.config_init, "operating_point")
+        chooser.weights = chooser.weights or given.ckpt_path or given.model.init_args.get("weights")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Makes the Trainer with run directory, loggers and callbacks, none of which changes the saved config."""
