@@ -8,10 +8,15 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import torch
 
+from tests.inference.streams.fakes import motion_jpeg, picture
 from yolo_lightning.inference.frames import Event, Failure, Frame, Gap, Source
 from yolo_lightning.inference.pipeline import Counts, run_pipeline
+from yolo_lightning.inference.results import Results
+from yolo_lightning.inference.streams import StreamSource
 from yolo_lightning.inference.threads import WriteBehind, read_ahead
+from yolo_lightning.types import Detections
 
 
 class Recorded(Source):
@@ -147,3 +152,61 @@ def test_writing_behind_is_bounded_and_complete():
     producer.join()
     behind.close()
     assert written == list(range(20))
+
+
+class SlowPredictor:
+    """Takes a fixed time for each batch, as a network does that is slower than the camera."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def prepare(self, frames):
+        return frames
+
+    def detect(self, frames):
+        time.sleep(self.seconds)
+        nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+        return Results(frames, [nothing] * len(frames), ["thing"])
+
+
+@pytest.mark.parametrize("duration", [3.0, pytest.param(60.0, marks=pytest.mark.slow)])
+def test_results_of_a_fast_stream_stay_new_when_the_network_is_slow(duration):
+    model_time = 0.25
+    with motion_jpeg() as server:
+        server.serve = server.steady
+        stream, ages, ends = StreamSource(server.url), [], time.monotonic() + duration
+
+        def on_results(results):
+            ages.append(time.monotonic() - results.frames[0].time)
+            return time.monotonic() < ends
+
+        written = []
+        counts = run_pipeline(
+            SlowPredictor(model_time), [stream], lambda result, source: written.append(result), on_results=on_results
+        )
+    assert counts.num_frames == len(ages) == len(written) >= duration / model_time / 2
+    late = sorted(ages)[int(0.95 * len(ages)) :]  # the machine may stop for a moment
+    assert late[0] < 2 * model_time
+    assert stream.num_dropped > counts.num_frames, "the stream is faster than the network"
+
+
+def test_live_sources_together_after_those_that_end(predictor):
+    """Two streams, one of which is not there, and a file: all frames of the file, then the stream until it fails."""
+    with motion_jpeg() as server:
+
+        def three_and_no_more(send):
+            server.status = 404
+            for _ in range(3):
+                send(picture(60))
+
+        server.serve = three_and_no_more
+        sources = [
+            StreamSource(server.url, policy="all", initial_delay=0.01, max_delay=0.02, max_retries=1),
+            Recorded("a", frames("a", 2)),
+            StreamSource("http://127.0.0.1:9/none", initial_delay=0.01, max_delay=0.02, max_retries=1),
+        ]
+        counts, written = run(predictor, sources)
+    names = [source.description for source, _ in written]
+    assert names[:2] == ["a", "a"]
+    assert names[2:] == [sources[0].description] * 3
+    assert {failure.source for failure in counts.failures} == {sources[0].description, sources[2].description}

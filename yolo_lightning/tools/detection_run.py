@@ -91,6 +91,9 @@ class DetectionRun:
         batch_size: Frames that go through the network together.
         view: Whether to show a window.
         verbose: Whether to print a line for each image.
+
+    Attributes:
+        counts: What the last run did.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class DetectionRun:
         self.predictor, self.outputs = predictor, outputs
         self.batch_size, self.verbose = batch_size, verbose
         self.window = Window("yolo-lightning") if view else None
+        self.counts = Counts()
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def __call__(self, sources: Sequence[Source]) -> int:
@@ -111,7 +115,7 @@ class DetectionRun:
             Exit status: 0, or 1 if anything could not be read, or 130 if files were interrupted.
         """
         began = perf_counter()
-        counts = Counts()
+        counts = self.counts = Counts()
         directory, writers = self.outputs.open(self.predictor.names)
         with ExitStack() as stack:
             for writer in writers:
