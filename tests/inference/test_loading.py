@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ import torch
 from tests.conftest import ROOT
 from tests.inference.conftest import CLASS_NAMES, tiny_detector
 from tests.runs import environment
+from tests.test_operating_point import POINT
 from yolo_lightning.errors import InputError
 from yolo_lightning.inference import Predictor, load
 from yolo_lightning.models import save_weights
+from yolo_lightning.operating_point import WeightsFile, operating_point_path
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -95,6 +98,22 @@ def test_fresh_weights(weights):
     first, second = (p.model.backbone.state_dict() for p in (fresh, trained))
     assert any(not torch.equal(first[name], second[name]) for name in first)
     assert load("yolov5n.pt", device="cpu", pretrained=False, classes=2).model.num_classes == 2
+
+
+def test_operating_point_beside_the_weights(weights, image):
+    classes = tuple(replace(POINT.classes[0], name=name, threshold=0.7, threshold_interval=None) for name in CLASS_NAMES)
+    point = replace(POINT, classes=classes, weights=WeightsFile(weights.name, "1" * 64))
+    path = operating_point_path(weights)
+    try:
+        point.save(path)
+        with pytest.warns(UserWarning, match="has changed"):
+            predictor = load(weights, device="cpu", size=64, operating_point=True, class_agnostic=True)
+    finally:
+        path.unlink()
+    assert predictor.confidence_threshold == (0.7,) * 3
+    assert (predictor.iou_threshold, predictor.multi_label) == (0.6, True), "as they were when it was chosen"
+    assert predictor.class_agnostic, "what is given wins"
+    assert 0 < float(predictor(image).xyxy[0][:, 4].min()) > 0.7
 
 
 WRONG = {

@@ -48,7 +48,7 @@ def _list_parameters(function: Callable[..., Any]) -> list[str]:
 
 
 def _flags(function: Callable[..., Any]) -> set[str]:
-    return {name for name, hint in get_type_hints(function).items() if hint is bool}
+    return {name for name, hint in get_type_hints(function).items() if hint in (bool, bool | None)}
 
 
 def _normalise(arguments: Sequence[str], flags: set[str]) -> list[str]:

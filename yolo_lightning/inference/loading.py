@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,8 @@ def load(
             for as many classes as there are rename them.
         pretrained: Whether to load the weights; if not, the network of a published name or of a file starts afresh.
         force_reload: Downloads a published file again.
-        operating_point: Takes the confidence thresholds chosen on validation: those stored beside the weights if True,
-            or the file given.
+        operating_point: Takes the confidence thresholds chosen on validation, and the settings of suppression that they
+            presume: those stored beside the weights if True, or the file given. What ``settings`` say wins.
         **settings: See :class:`yolo_lightning.inference.predictor.Settings`. Which classes to report is set
             afterwards, by ``predictor.classes``, or in a call.
 
@@ -75,7 +76,7 @@ def load(
         if others != names:
             raise InputError(f"the networks of an ensemble must have the same classes: {files[0]} and {file} differ")
     if operating_point:
-        settings["confidence_threshold"] = _thresholds(operating_point, files, names)
+        settings = {**_operating_settings(operating_point, files, names), **settings}
     return Predictor(detectors, names, device=device, precision=precision, **settings)
 
 
@@ -122,11 +123,16 @@ def _rebuild(detector: Detector, num_classes: int, channels: int | None) -> Dete
     return build_detector(description, num_classes)
 
 
-def _thresholds(given: bool | str | Path, files: list[Weights], names: tuple[str, ...]) -> tuple[float, ...]:
+def _operating_settings(given: bool | str | Path, files: list[Weights], names: tuple[str, ...]) -> dict[str, Any]:
+    """Thresholds, and the suppression that they presume."""
     if given is True and len(files) > 1:
         raise InputError("an ensemble has no operating point of its own: choose one on validation and give its file")
     path = operating_point_path(Path(files[0])) if given is True else Path(str(given))
     point = OperatingPoint.load(path)
     if (doubt := point.doubt(Path(files[0]))) is not None:
         warnings.warn(doubt, stacklevel=3)
-    return point.thresholds(names)
+    settings: dict[str, Any] = {"confidence_threshold": point.thresholds(names)}
+    if point.suppression is not None:
+        suppression = asdict(point.suppression)
+        settings |= {name: suppression[name] for name in ("iou_threshold", "multi_label", "class_agnostic")}
+    return settings

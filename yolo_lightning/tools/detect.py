@@ -13,11 +13,11 @@ def detect(
     sources: list[str],
     *,
     image_size: int | tuple[int, int] = 640,
-    confidence_threshold: float = 0.25,
-    iou_threshold: float = 0.45,
+    confidence_threshold: float | None = None,
+    iou_threshold: float | None = None,
     max_detections: int = 1000,
     classes: list[int | str] | None = None,
-    class_agnostic: bool = False,
+    class_agnostic: bool | None = None,
     operating_point: bool | str = False,
     augment: bool = False,
     fusion: Literal["nms", "weighted_boxes"] = "nms",
@@ -62,11 +62,13 @@ def detect(
             addresses of pictures and videos, streams (http, https, rtsp, rtmp), pages of YouTube. Streams are read at
             the same time.
         image_size: Pixels that the longer side is scaled to, or [height, width] to fit into.
-        confidence_threshold: Only detections above it count, 0…1.
-        iou_threshold: Boxes of one class that overlap by more than this are one object, 0…1.
+        confidence_threshold: Only detections above it count, 0…1. By default 0.25, or as the operating point has it.
+        iou_threshold: Boxes of one class that overlap by more than this are one object, 0…1. By default 0.45, or as the
+            operating point has it.
         max_detections: Most detections of an image.
         classes: Classes to report, by name or number: [person, 2].
-        class_agnostic: Boxes suppress each other whatever their classes.
+        class_agnostic: Boxes suppress each other whatever their classes. By default no, or as the operating point has
+            it.
         operating_point: Take the thresholds of the classes that `validate --operating_point…` chose and stored beside
             the weights; or a file that it wrote.
         augment: Look at each image at three scales, once mirrored: slower, and finds a little more.
@@ -113,16 +115,19 @@ def detect(
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; it must be at least 1")
     opened = parse_sources(sources, recursive=recursive, video_stride=video_stride, policy=stream_policy)
+    thresholds = {
+        "confidence_threshold": confidence_threshold,
+        "iou_threshold": iou_threshold,
+        "class_agnostic": class_agnostic,
+    }
     predictor = load(
         _files(weights),
         device=device,
         precision=precision,
         operating_point=operating_point,
-        confidence_threshold=confidence_threshold,
+        **{name: value for name, value in thresholds.items() if value is not None},  # type: ignore[arg-type]
         size=image_size,
-        iou_threshold=iou_threshold,
         max_detections=max_detections,
-        class_agnostic=class_agnostic,
         augment=augment,
         fusion=WeightedBoxesFusion() if fusion == "weighted_boxes" else None,
         slices=Slices(slice_size, slice_overlap) if slice_size else None,
