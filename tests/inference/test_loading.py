@@ -101,8 +101,8 @@ def test_fresh_weights(weights):
 
 
 def test_operating_point_beside_the_weights(weights, image):
-    classes = tuple(replace(POINT.classes[0], name=name, threshold=0.7, threshold_interval=None) for name in CLASS_NAMES)
-    point = replace(POINT, classes=classes, weights=WeightsFile(weights.name, "1" * 64))
+    classes = [replace(POINT.classes[0], name=name, threshold=0.7, threshold_interval=None) for name in CLASS_NAMES]
+    point = replace(POINT, classes=tuple(classes), weights=WeightsFile(weights.name, "1" * 64))
     path = operating_point_path(weights)
     try:
         point.save(path)

@@ -273,7 +273,7 @@ def test_operating_point(detect, media, tmp_path):
     ]
     path = tmp_path / "point.json"
     replace(POINT, classes=tuple(classes), weights=None).save(path)
-    _, _, directory = detect(media / "a.png", f"--operating-point={path}", "--save-json", "--save=false")
+    _, _, directory = detect(media / "a.png", f"--operating-point-file={path}", "--save-json", "--save=false")
     (entry,) = json.loads((directory / "detections.json").read_text())
     assert entry["detections"]
     for found in entry["detections"]:

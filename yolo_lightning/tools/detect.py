@@ -18,7 +18,8 @@ def detect(
     max_detections: int = 1000,
     classes: list[int | str] | None = None,
     class_agnostic: bool | None = None,
-    operating_point: bool | str = False,
+    operating_point: bool = False,
+    operating_point_file: Path | None = None,
     augment: bool = False,
     fusion: Literal["nms", "weighted_boxes"] = "nms",
     slice_size: int | tuple[int, int] | None = None,
@@ -70,7 +71,8 @@ def detect(
         class_agnostic: Boxes suppress each other whatever their classes. By default no, or as the operating point has
             it.
         operating_point: Take the thresholds of the classes that `validate --operating_point…` chose and stored beside
-            the weights; or a file that it wrote.
+            the weights.
+        operating_point_file: Take them from this file, which it wrote.
         augment: Look at each image at three scales, once mirrored: slower, and finds a little more.
         fusion: How boxes of an ensemble become one: the best suppresses the others (nms), or they are averaged
             (weighted_boxes).
@@ -124,7 +126,7 @@ def detect(
         _files(weights),
         device=device,
         precision=precision,
-        operating_point=operating_point,
+        operating_point=operating_point_file or operating_point,
         **{name: value for name, value in thresholds.items() if value is not None},  # type: ignore[arg-type]
         size=image_size,
         max_detections=max_detections,
