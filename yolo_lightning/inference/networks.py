@@ -91,4 +91,6 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
 
 
 def _tensors(detector: Detector) -> list[Tensor]:
-    return [*detector.parameters(), *detector.buffers()]
+    """Parameters and buffers; in one walk over the modules, since every call asks."""
+    owners = [(*module._parameters.values(), *module._buffers.values()) for module in detector.modules()]
+    return [tensor for tensors in owners for tensor in tensors if tensor is not None]
