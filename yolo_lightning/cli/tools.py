@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, get_type_hints
 
 from docstring_parser import parse
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 __all__ = ["run_tool", "tool_parser"]
 
@@ -29,11 +29,14 @@ def tool_parser(name: str, function: Callable[..., int | None]) -> ArgumentParse
     Its positional parameters are positional arguments, and one that is a list of strings takes all that follow. The
     others are options.
     """
+    lists = _list_parameters(function)
     text = parse(inspect.getdoc(function) or "")
     about = "\n\n".join(part for part in (text.short_description, text.long_description) if part)
-    parser = ArgumentParser(prog=f"yolo-lightning {name}", description=about)
+    words = [word if word not in lists else f"{word} [{word} …]" for word in _positionals(function)]
+    prog = f"yolo-lightning {name}"
+    usage = " ".join([prog, *words, "[options]"])
+    parser = ArgumentParser(prog=prog, usage=usage, description=about, formatter_class=_HelpFormatter)
     parser.add_argument("--config", action="config", help="YAML file of options, as --print_config prints them.")
-    lists = _list_parameters(function)
     descriptions = {parameter.arg_name: parameter.description for parameter in text.params}
     parser.add_function_arguments(function, as_group=False, as_positional=True, skip=set(lists))
     for parameter in lists:
@@ -41,10 +44,21 @@ def tool_parser(name: str, function: Callable[..., int | None]) -> ArgumentParse
     return parser
 
 
+class _HelpFormatter(DefaultHelpFormatter):
+    """Keeps the paragraphs of a description apart."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n\n".join(super(_HelpFormatter, self)._fill_text(part, width, indent) for part in text.split("\n\n"))
+
+
+def _positionals(function: Callable[..., Any]) -> list[str]:
+    parameters = inspect.signature(function).parameters.values()
+    return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+
+
 def _list_parameters(function: Callable[..., Any]) -> list[str]:
     hints = get_type_hints(function)
-    parameters = inspect.signature(function).parameters.values()
-    return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and hints[p.name] == list[str]]
+    return [name for name in _positionals(function) if hints[name] == list[str]]
 
 
 def _flags(function: Callable[..., Any]) -> set[str]:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Protocol
 
 from yolo_lightning.inference.frames import Failure, Frame, Gap, Source
-from yolo_lightning.inference.predictor import Predictor, PreparedFrames
+from yolo_lightning.inference.predictor import PreparedFrames
 from yolo_lightning.inference.results import Results
 from yolo_lightning.inference.threads import WriteBehind, read_ahead
 
-__all__ = ["Counts", "Sink", "run_pipeline"]
+__all__ = ["Counts", "FrameDetector", "Sink", "run_pipeline"]
 
 _STAGES = ("read", "preprocess", "inference", "postprocess", "write")
 _BATCHES_AHEAD = 2
@@ -20,6 +21,16 @@ _FRAMES_BEHIND = 8
 
 Sink = Callable[[Results, Source], None]
 """Takes the result of one frame and the source that it is of; called in a thread of its own, in order."""
+
+
+class FrameDetector(Protocol):
+    """A :class:`~yolo_lightning.inference.predictor.Predictor`, or what stands in for one."""
+
+    def prepare(self, frames: Sequence[Frame]) -> PreparedFrames:
+        """Makes frames ready for the network; called in a thread of its own."""
+
+    def detect(self, prepared: PreparedFrames) -> Results:
+        """Detects in prepared frames."""
 
 
 @dataclass
@@ -51,7 +62,7 @@ class _Batch:
 
 
 def run_pipeline(
-    predictor: Predictor,
+    predictor: FrameDetector,
     sources: Sequence[Source],
     sink: Sink,
     *,
@@ -100,7 +111,7 @@ def run_pipeline(
 
 
 def _detect(
-    predictor: Predictor,
+    predictor: FrameDetector,
     batch: _Batch,
     writer: WriteBehind[tuple[Results, Source]],
     on_results: Callable[[Results], bool],
@@ -126,7 +137,7 @@ def _timed(sink: Sink, counts: Counts) -> Callable[[tuple[Results, Source]], Non
     return write
 
 
-def _batches(predictor: Predictor, sources: Sequence[Source], batch_size: int, counts: Counts) -> Iterator[_Batch]:
+def _batches(predictor: FrameDetector, sources: Sequence[Source], batch_size: int, counts: Counts) -> Iterator[_Batch]:
     ending = [source for source in sources if not source.live]
     live = [source for source in sources if source.live]
     with closing(read_ahead(_read(predictor, ending, batch_size, counts), _BATCHES_AHEAD)) as batches:
@@ -135,7 +146,7 @@ def _batches(predictor: Predictor, sources: Sequence[Source], batch_size: int, c
         yield from _read_live(predictor, live)
 
 
-def _read(predictor: Predictor, sources: Iterable[Source], batch_size: int, counts: Counts) -> Generator[_Batch]:
+def _read(predictor: FrameDetector, sources: Iterable[Source], batch_size: int, counts: Counts) -> Generator[_Batch]:
     """Batches of one source after the other; runs ahead in a thread."""
     for source in sources:
         frames: list[Frame] = []
@@ -156,7 +167,7 @@ def _read(predictor: Predictor, sources: Iterable[Source], batch_size: int, coun
         source.close()
 
 
-def _read_live(predictor: Predictor, sources: Sequence[Source]) -> Iterator[_Batch]:
+def _read_live(predictor: FrameDetector, sources: Sequence[Source]) -> Iterator[_Batch]:
     """Batches of what each source has new, prepared when the network is free, so that they are never old."""
     from yolo_lightning.inference.streams import MultiStream
 
@@ -167,5 +178,5 @@ def _read_live(predictor: Predictor, sources: Sequence[Source]) -> Iterator[_Bat
             yield _batch(predictor, [frame for _, frame in frames], [source for source, _ in frames], others)
 
 
-def _batch(predictor: Predictor, frames: list[Frame], sources: list[Source], events: list[Gap | Failure]) -> _Batch:
+def _batch(predictor: FrameDetector, frames: list[Frame], sources: list[Source], events: list[Gap | Failure]) -> _Batch:
     return _Batch(predictor.prepare(frames) if frames else None, sources, events)

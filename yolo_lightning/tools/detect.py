@@ -40,6 +40,7 @@ def detect(
     save_csv: bool = False,
     save_json: bool = False,
     save_coco: bool = False,
+    save_features: bool = False,
     line_width: int | None = None,
     hide_labels: bool = False,
     hide_confidence: bool = False,
@@ -95,10 +96,13 @@ def detect(
         save_csv: Save detections.csv, with a row for each object.
         save_json: Save detections.json, with an entry for each picture.
         save_coco: Save coco_detections.json, in the form of COCO's result files.
+        save_features: Save features/<picture>/<layer>.png, the first 32 channels of what each layer makes of each
+            picture, and all channels as .npy. Slow and large: 40 to 400 MB for a picture.
         line_width: Of boxes, in pixels. By default it grows with the picture.
         hide_labels: Draw boxes without the names of the classes.
         hide_confidence: Draw names without the confidence.
-        view: Show a window with what was found; q closes it, and ends the command.
+        view: Show a window with what was found; q closes it, and ends the command. If all sources are pictures, the
+            last one stays until then, when the command is run in a terminal.
         verbose: Print a line for each picture.
 
     Returns:
@@ -111,11 +115,14 @@ def detect(
     from yolo_lightning.errors import InputError
     from yolo_lightning.inference.loading import load
     from yolo_lightning.inference.sources import parse_sources
+    from yolo_lightning.inference.window import check_display
     from yolo_lightning.models import Slices, WeightedBoxesFusion
     from yolo_lightning.tools.detection_run import DetectionRun, Outputs
 
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; it must be at least 1")
+    if view:
+        check_display()
     opened = parse_sources(sources, recursive=recursive, video_stride=video_stride, policy=stream_policy)
     thresholds = {
         "confidence_threshold": confidence_threshold,
@@ -146,6 +153,7 @@ def detect(
         csv=save_csv,
         json=save_json,
         coco=save_coco,
+        features=save_features,
         drawing={"labels": not hide_labels, "confidences": not hide_confidence, "line_width": line_width},
     )
     run = DetectionRun(predictor, outputs, batch_size=batch_size, view=view, verbose=verbose)

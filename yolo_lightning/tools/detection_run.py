@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -12,16 +12,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from yolo_lightning.errors import InputError
+from yolo_lightning.inference.features import FeatureRecorder, check_recordable
 from yolo_lightning.inference.frames import Failure, Gap, Source
-from yolo_lightning.inference.pipeline import Counts, run_pipeline
+from yolo_lightning.inference.pipeline import Counts, FrameDetector, run_pipeline
 from yolo_lightning.inference.predictor import Predictor
 from yolo_lightning.inference.results import DrawingOptions, Results
-from yolo_lightning.inference.window import Window
 from yolo_lightning.inference.writers import Writer
 from yolo_lightning.inference.writers.labels import LabelForm, LabelWriter
 from yolo_lightning.inference.writers.pictures import CropWriter, PictureWriter
 from yolo_lightning.inference.writers.tables import CocoWriter, CsvWriter, JsonWriter
 from yolo_lightning.paths import new_run_directory
+from yolo_lightning.tools.detection_view import DetectionView
 from yolo_lightning.tools.report import print_line, printable
 
 __all__ = ["DetectionRun", "Outputs"]
@@ -42,6 +43,7 @@ class Outputs:
         csv: One table.
         json: One list of pictures.
         coco: One list of detections in COCO's form.
+        features: Feature maps.
         drawing: How to draw.
     """
 
@@ -55,6 +57,7 @@ class Outputs:
     csv: bool = False
     json: bool = False
     coco: bool = False
+    features: bool = False
     drawing: DrawingOptions = field(default_factory=lambda: DrawingOptions())
 
     def open(self, class_names: Sequence[str]) -> tuple[Path | None, list[Writer]]:
@@ -71,7 +74,7 @@ class Outputs:
             (self.json, lambda directory: JsonWriter(directory / "detections.json")),
             (self.coco, lambda directory: CocoWriter(directory / "coco_detections.json", class_names)),
         ]
-        if not any(wanted for wanted, _ in makers):
+        if not self.features and not any(wanted for wanted, _ in makers):
             return None, []
         directory = new_run_directory(self.runs, self.name)
         try:
@@ -94,6 +97,9 @@ class DetectionRun:
 
     Attributes:
         counts: What the last run did.
+
+    Raises:
+        InputError: If feature maps are wanted of a predictor that looks several times at an image.
     """
 
     def __init__(
@@ -101,9 +107,11 @@ class DetectionRun:
     ) -> None:
         self.predictor, self.outputs = predictor, outputs
         self.batch_size, self.verbose = batch_size, verbose
-        self.window = Window("yolo-lightning") if view else None
+        self.view = view
         self.counts = Counts()
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        if outputs.features:
+            check_recordable(predictor.settings)
 
     def __call__(self, sources: Sequence[Source]) -> int:
         """Runs.
@@ -114,23 +122,41 @@ class DetectionRun:
         Returns:
             Exit status: 0, or 1 if anything could not be read, or 130 if files were interrupted.
         """
-        began = perf_counter()
         counts = self.counts = Counts()
-        directory, writers = self.outputs.open(self.predictor.names)
-        with ExitStack() as stack:
-            for writer in writers:
-                stack.callback(writer.close)
-            progress = stack.enter_context(self._progress())
-            try:
-                self._run(sources, writers, progress, counts)
-            except OSError as error:
-                raise InputError(f"cannot write to {directory}: {error}") from error
-        self._summarize(counts, perf_counter() - began, directory)
+        with DetectionView(sources, self.outputs.drawing) if self.view else nullcontext() as view:
+            self._write(sources, view, counts)
+            if view is not None and not counts.interrupted:
+                view.stay()
         if counts.interrupted and not any(source.live for source in sources):
             return 130
         return 1 if counts.failures else 0
 
-    def _run(self, sources: Sequence[Source], writers: Sequence[Writer], progress: Progress, counts: Counts) -> None:
+    def _write(self, sources: Sequence[Source], view: DetectionView | None, counts: Counts) -> None:
+        """Detects and writes, and says what was done when all files are complete."""
+        began = perf_counter()
+        directory, writers = self.outputs.open(self.predictor.names)
+        try:
+            with ExitStack() as stack:
+                for writer in writers:
+                    stack.enter_context(closing(writer))
+                predictor: FrameDetector = self.predictor
+                if self.outputs.features and directory is not None:
+                    predictor = stack.enter_context(FeatureRecorder(self.predictor, directory / "features"))
+                progress = stack.enter_context(self._progress())
+                self._run(predictor, sources, writers, progress, view, counts)
+        except OSError as error:
+            raise InputError(f"cannot write to {directory}: {error}") from error
+        self._summarize(counts, perf_counter() - began, directory)
+
+    def _run(
+        self,
+        predictor: FrameDetector,
+        sources: Sequence[Source],
+        writers: Sequence[Writer],
+        progress: Progress,
+        view: DetectionView | None,
+        counts: Counts,
+    ) -> None:
         known = [source.num_frames for source in sources]
         total = None if None in known else sum(number for number in known if number)
         task = progress.add_task("detect", total=total, rate="")
@@ -146,23 +172,17 @@ class DetectionRun:
             if self.verbose:
                 for line in str(results).splitlines()[: len(results)]:
                     print_line(line)
-            if self.window is not None:
-                return self.window.show(results[-1].render(**self.outputs.drawing)[0])
-            return True
+            return view is None or view.show(results)
 
-        try:
-            run_pipeline(
-                self.predictor,
-                sources,
-                sink,
-                batch_size=self.batch_size,
-                on_event=self._report,
-                on_results=on_results,
-                counts=counts,
-            )
-        finally:
-            if self.window is not None:
-                self.window.close()
+        run_pipeline(
+            predictor,
+            sources,
+            sink,
+            batch_size=self.batch_size,
+            on_event=self._report,
+            on_results=on_results,
+            counts=counts,
+        )
 
     def _report(self, event: Gap | Failure) -> None:
         kind = "gap" if isinstance(event, Gap) else "failed"
