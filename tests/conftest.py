@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.displays import Display, virtual_display
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -40,3 +42,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def display(monkeypatch: pytest.MonkeyPatch) -> Iterator[Display]:
+    """A virtual display of 320 × 240 pixels, which is that of the test and of processes it starts."""
+    with virtual_display() as display:
+        monkeypatch.setenv("DISPLAY", display.name)
+        yield display

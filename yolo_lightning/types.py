@@ -71,6 +71,7 @@ class SampleKey:
         mosaic: Whether the sample may be made of several images (mosaic, mixup, pasted objects); False in the last
             epochs of a run that ends on whole images.
         repeat: How often the image came before in this epoch; more than 0 only where sampling repeats images.
+        pool: Images from which the further ones of a sample are taken; all if empty.
     """
 
     index: int
@@ -79,6 +80,7 @@ class SampleKey:
     seed: int = 0
     mosaic: bool = True
     repeat: int = 0
+    pool: tuple[int, ...] = ()
 
     def generator(self) -> np.random.Generator:
         """A fresh random generator keyed by (seed, epoch, index, repeat); equal keys give equal streams."""

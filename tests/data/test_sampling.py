@@ -7,8 +7,15 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from yolo_lightning.data import ClassBalancedSampling, RepeatFactorSampling, SingleClass
+from yolo_lightning.data import (
+    ClassBalancedSampling,
+    RepeatFactorSampling,
+    SingleClass,
+    TrainBatchSampler,
+    YOLOv5Augmentation,
+)
 from yolo_lightning.data.base import DetectionDataset
+from yolo_lightning.data.canvases import FixedCanvas
 
 
 class Labels(DetectionDataset):
@@ -157,3 +164,24 @@ def test_single_class():
 
 def test_the_only_name_is_kept():
     assert SingleClass(Labels(IMAGES, num_classes=1)).class_names == ("class 0",)
+
+
+@pytest.mark.parametrize("options", [{}, {"mosaic9": 1.0, "mixup": 1.0}])
+def test_mosaics_are_made_of_the_images_of_the_epoch(options):
+    """Background is never drawn by class balance, and is in no mosaic either."""
+    dataset = Labels([[0], *[[]] * 50, [1], [2]])
+    read: list[int] = []
+    dataset.read_image = lambda index, long_side=None: read.append(index) or np.zeros((10, 20, 3), np.uint8)
+    augment = YOLOv5Augmentation(mosaic=1.0, **options)
+
+    def images_read(sampling):
+        sampler = TrainBatchSampler(len(dataset), 4, FixedCanvas((32, 32)), sampling=sampling)
+        keys = [key for batch in sampler for key in batch]
+        assert keys == [key for batch in sampler for key in batch], "a pure function of seed and epoch"
+        read.clear()
+        for key in keys:
+            augment(dataset, key)
+        return set(read)
+
+    assert images_read(ClassBalancedSampling(dataset)) == {0, 51, 52}
+    assert images_read(None) == set(range(53)), "without sampling, of all"

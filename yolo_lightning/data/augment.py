@@ -12,7 +12,7 @@ from yolo_lightning.data.albumentations_list import AlbumentationsList
 from yolo_lightning.data.base import DetectionDataset, SampleTransform
 from yolo_lightning.data.color import scale_hsv
 from yolo_lightning.data.copy_paste import paste_mirrored
-from yolo_lightning.data.mosaic import four_tiles, nine_tiles, single_tile
+from yolo_lightning.data.mosaic import draw_others, four_tiles, nine_tiles, single_tile
 from yolo_lightning.data.tiles import Picture, locate, render
 from yolo_lightning.data.warp import RandomMatrix, random_matrix
 from yolo_lightning.types import ImageInfo, Sample, SampleKey
@@ -100,10 +100,10 @@ class YOLOv5Augmentation(SampleTransform):
         """The augmented sample of ``key``; boxes too small to learn are left out."""
         generator = key.generator()
         if generator.random() < self.mosaic and key.mosaic:
-            picture = self._mosaic(dataset, key.index, key.canvas, generator)
+            picture = self._mosaic(dataset, key.index, key, generator)
             if generator.random() < self.mixup:
-                other = self._mosaic(dataset, int(generator.integers(len(dataset))), key.canvas, generator)
-                picture = _blend(picture, other, generator.beta(32.0, 32.0))
+                (index,) = draw_others(dataset, 1, generator, key.pool)
+                picture = _blend(picture, self._mosaic(dataset, index, key, generator), generator.beta(32.0, 32.0))
         else:
             picture = self._single(dataset, key.index, key.canvas, generator)
         self._jitter_color(picture, generator)
@@ -112,11 +112,12 @@ class YOLOv5Augmentation(SampleTransform):
         info = ImageInfo(dataset.path(key.index), key.index, dataset.image_size(key.index))
         return Sample(image, boxes, labels, info)
 
-    def _mosaic(self, dataset: DetectionDataset, index: int, size: Size, generator: np.random.Generator) -> Picture:
+    def _mosaic(self, dataset: DetectionDataset, index: int, key: SampleKey, generator: np.random.Generator) -> Picture:
         """Four or nine images, shown through a random matrix."""
+        size = key.canvas
         canvas = (2 * size[0], 2 * size[1])
         layout = nine_tiles if self.mosaic9 and generator.random() < self.mosaic9 else four_tiles
-        tiles = layout(dataset, index, size, generator)
+        tiles = layout(dataset, index, size, generator, key.pool)
         objects = locate(dataset, tiles, canvas)
         if self.copy_paste:
             objects = paste_mirrored(objects, canvas[1], self.copy_paste, generator)

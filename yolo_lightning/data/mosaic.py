@@ -10,7 +10,7 @@ from yolo_lightning.data.base import DetectionDataset
 from yolo_lightning.data.tiles import Tile
 from yolo_lightning.data.transforms import fitted_size
 
-__all__ = ["four_tiles", "nine_tiles", "single_tile"]
+__all__ = ["draw_others", "four_tiles", "nine_tiles", "single_tile"]
 
 Size = tuple[int, int]
 
@@ -21,13 +21,23 @@ def single_tile(dataset: DetectionDataset, index: int, size: Size) -> Tile:
     return Tile(index, (height, width), (size[1] - width) // 2, (size[0] - height) // 2)
 
 
-def four_tiles(dataset: DetectionDataset, index: int, size: Size, generator: np.random.Generator) -> list[Tile]:
+def draw_others(
+    dataset: DetectionDataset, count: int, generator: np.random.Generator, pool: Sequence[int] = ()
+) -> list[int]:
+    """Further images of a sample, drawn with replacement from the pool, or from all if it is empty."""
+    drawn: list[int] = generator.integers(len(pool) or len(dataset), size=count).tolist()
+    return [pool[position] for position in drawn] if pool else drawn
+
+
+def four_tiles(
+    dataset: DetectionDataset, index: int, size: Size, generator: np.random.Generator, pool: Sequence[int] = ()
+) -> list[Tile]:
     """Four images, each scaled to fit ``size``, that meet in a random point of a canvas of twice the size.
 
     Draws the point's y and x, three further images, and their order, as YOLOv5's mosaic does.
     """
     centre_y, centre_x = (int(generator.uniform(0.5 * side, 1.5 * side)) for side in size)
-    indices = [index, *generator.integers(len(dataset), size=3).tolist()]
+    indices = [index, *draw_others(dataset, 3, generator, pool)]
     tiles = []
     for corner, position in enumerate(generator.permutation(4).tolist()):
         height, width = fitted_size(dataset.image_size(indices[position]), size)
@@ -37,7 +47,9 @@ def four_tiles(dataset: DetectionDataset, index: int, size: Size, generator: np.
     return tiles
 
 
-def nine_tiles(dataset: DetectionDataset, index: int, size: Size, generator: np.random.Generator) -> list[Tile]:
+def nine_tiles(
+    dataset: DetectionDataset, index: int, size: Size, generator: np.random.Generator, pool: Sequence[int] = ()
+) -> list[Tile]:
     """Nine images, each scaled to fit ``size``, of which a random window of twice the size is the canvas.
 
     The first image lies in the middle of three times the size; the others go around it clockwise from the top, each
@@ -47,7 +59,7 @@ def nine_tiles(dataset: DetectionDataset, index: int, size: Size, generator: np.
     Draws the window's y and x, eight further images, and their order.
     """
     window_y, window_x = (int(generator.uniform(0, side)) for side in size)
-    indices = [index, *generator.integers(len(dataset), size=8).tolist()]
+    indices = [index, *draw_others(dataset, 8, generator, pool)]
     order = [indices[position] for position in generator.permutation(9).tolist()]
     sizes = [fitted_size(dataset.image_size(number), size) for number in order]
     left = size[1] + (size[1] - sizes[0][1]) // 2 - window_x

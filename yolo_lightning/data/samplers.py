@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from itertools import chain, cycle, islice
+from itertools import chain, cycle, islice, repeat
 from math import ceil
 
 import numpy as np
@@ -16,6 +16,8 @@ from yolo_lightning.data.sampling import Sampling
 from yolo_lightning.types import SampleKey
 
 __all__ = ["EvaluationBatchSampler", "TrainBatchSampler"]
+
+_POOL_SIZE = 32  # more than the 17 further images that a mosaic of nine with mixup has
 
 
 class TrainBatchSampler(Sampler[list[SampleKey]]):
@@ -90,11 +92,12 @@ class TrainBatchSampler(Sampler[list[SampleKey]]):
         generator = np.random.default_rng((self.seed, epoch, self.num_images))
         images = np.arange(self.num_images) if self.sampling is None else self.sampling.draw(generator)
         mosaic = self.canvases.mosaic and (self.num_mosaic_epochs is None or epoch < self.num_mosaic_epochs)
+        pools = _pools(images, (self.seed, epoch, self.num_images, 1)) if self.sampling else repeat(())
         seen: Counter[int] = Counter()
         for batch, canvas in self.canvases.batches(images, self.batch_size, generator):
             keys = []
             for index in batch.tolist():
-                keys.append(SampleKey(index, canvas, epoch, self.seed, mosaic, seen[index]))
+                keys.append(SampleKey(index, canvas, epoch, self.seed, mosaic, seen[index], next(pools)))
                 seen[index] += 1
             yield self._share(keys)
 
@@ -104,6 +107,13 @@ class TrainBatchSampler(Sampler[list[SampleKey]]):
         if len(groups) < self.world_size:
             groups = list(islice(cycle(groups), self.world_size))
         return list(chain.from_iterable(groups[self.rank :: self.world_size]))
+
+
+def _pools(images: npt.NDArray[np.int64], key: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """For each sample some images of the epoch, from which the other images of a mosaic are taken."""
+    generator = np.random.default_rng(key)
+    while True:
+        yield tuple(images[generator.integers(len(images), size=_POOL_SIZE)].tolist())
 
 
 class EvaluationBatchSampler(Sampler[list[SampleKey]]):

@@ -22,7 +22,8 @@ Floats = npt.NDArray[np.float64]
 class Sampling(ABC):
     """Chooses the images of each epoch. Subclass it for a rule of your own.
 
-    An image that comes again in an epoch is augmented anew. The further images of a mosaic are drawn from all.
+    An image that comes again in an epoch is augmented anew. The further images of a mosaic are drawn from those of the
+    epoch, each as often as it comes.
 
     Attributes:
         num_samples: Images in an epoch; the same in every epoch.

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import time
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -134,29 +131,8 @@ def test_no_display(monkeypatch) -> None:
         ScreenSource()
 
 
-@pytest.fixture
-def virtual_screen(monkeypatch) -> Iterator[None]:
-    """An X server of 320 × 240 pixels without a monitor."""
+def test_virtual_screen(display) -> None:
     pytest.importorskip("mss")
-    if shutil.which("Xvfb") is None:
-        pytest.skip("needs Xvfb")
-    reading, writing = os.pipe()
-    server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(writing), "-screen", "0", "320x240x24", "-nolisten", "tcp"],
-        pass_fds=[writing],
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(writing)
-    try:
-        with os.fdopen(reading) as ready:
-            monkeypatch.setenv("DISPLAY", f":{ready.readline().strip()}")
-        yield
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def test_virtual_screen(virtual_screen) -> None:
     with ScreenSource(1, (10, 20, 100, 50), fps=30, policy="all") as source:
         events = iter(source)
         frames = [next(events) for _ in range(3)]
