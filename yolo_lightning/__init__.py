@@ -5,8 +5,7 @@ Importing the package is cheap: the public names below load what they need when 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from yolo_lightning.lazy import lazy_names
 
 __version__ = "0.1.0"
 
@@ -33,11 +32,7 @@ _PUBLIC = {
 
 __all__ = ["__version__", *_PUBLIC]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+__getattr__ = lazy_names(__name__, _PUBLIC)
 
 
 def __dir__() -> list[str]:

@@ -82,7 +82,7 @@ def test_thresholds_of_classes(predictor, images):
 
 
 def test_size_is_rounded_up_with_a_warning(predictor, images):
-    with pytest.warns(UserWarning, match="rounded up"):
+    with pytest.warns(UserWarning, match="not a multiple of the stride"):
         found = predictor(images[0], size=60)
     assert same(found, predictor(images[0], size=64))
     assert predictor(images[0], size=(32, 96)).input_sizes == ((32, 64),)

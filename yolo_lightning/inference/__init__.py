@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from yolo_lightning.lazy import lazy_names
 
 if TYPE_CHECKING:
     from yolo_lightning.inference.frames import Failure, Frame, Gap, Source
@@ -23,8 +24,4 @@ _MODULES = {
     "load": "loading",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy_names(__name__, _MODULES)

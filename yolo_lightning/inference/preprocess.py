@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from yolo_lightning.data.checks import round_up
 from yolo_lightning.data.transforms import letterbox, letterbox_info
 from yolo_lightning.types import ImageInfo
 
@@ -28,10 +29,10 @@ def as_size(size: int | Sequence[int], stride: int) -> Size:
     sides = (size, size) if isinstance(size, int) else tuple(size)
     if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
         raise ValueError(f"size is {size!r}: give a positive number of pixels, or (height, width)")
-    height, width = (math.ceil(side / stride) * stride for side in sides)
-    if (height, width) != sides:
-        warnings.warn(f"image size {sides} is rounded up to {(height, width)}, multiples of {stride}", stacklevel=2)
-    return height, width
+    rounded, message = round_up(sides, stride)
+    if message is not None:
+        warnings.warn(message, stacklevel=2)
+    return rounded
 
 
 def fit_image(

@@ -5,8 +5,9 @@ Importing is cheap: each name loads what it needs when it is first used.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from yolo_lightning.lazy import lazy_names
 
 if TYPE_CHECKING:
     from yolo_lightning.inference.sources.failed import FailedSource
@@ -27,8 +28,4 @@ _MODULES = {
     "unique_names": "names",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy_names(__name__, _MODULES)
