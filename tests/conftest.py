@@ -44,9 +44,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture
-def display(monkeypatch: pytest.MonkeyPatch) -> Iterator[Display]:
-    """A virtual display of 320 × 240 pixels, which is that of the test and of processes it starts."""
+@pytest.fixture(scope="session")
+def _display() -> Iterator[Display]:
+    """One for the whole session, since Tk never lets the connection to its display go."""
     with virtual_display() as display:
-        monkeypatch.setenv("DISPLAY", display.name)
         yield display
+
+
+@pytest.fixture
+def display(_display: Display, monkeypatch: pytest.MonkeyPatch) -> Display:
+    """A virtual display of 320 × 240 pixels, which is that of the test and of processes it starts."""
+    monkeypatch.setenv("DISPLAY", _display.name)
+    return _display
