@@ -145,7 +145,8 @@ def test_frames_of_a_stream(predictor, images, tmp_path):
     for number in range(3):
         cv2.imwrite(str(tmp_path / f"{number}.png"), images[0][..., ::-1])
     (tmp_path / "bad.png").write_bytes(b"")
-    found = list(predictor.stream(tmp_path))
+    with pytest.warns(UserWarning, match=r"bad\.png"):
+        found = list(predictor.stream(tmp_path))
     assert [each.files[0] for each in found] == ["0.png", "1.png", "2.png"]
     assert all(same(each, predictor(images[0])) for each in found)
 

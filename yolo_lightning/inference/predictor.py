@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from time import perf_counter
@@ -15,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from yolo_lightning.errors import InputError
-from yolo_lightning.inference.frames import Frame
+from yolo_lightning.inference.frames import Event, Failure, Frame, Source
 from yolo_lightning.inference.inputs import ColorOrder, as_frames
 from yolo_lightning.inference.networks import Networks, Precision
 from yolo_lightning.inference.preprocess import as_size, fit_image, stack_images
@@ -196,25 +198,34 @@ class Predictor:
             settings["size"] = size
         return self.predict(as_frames(images, color_order), self._changed(settings))
 
-    def stream(self, source: Any, **settings: Any) -> Iterator[Results]:
+    def stream(self, source: Any, **settings: Any) -> Generator[Results]:
         """The results of a video, camera, stream or folder, one frame after the other, without holding all of them.
 
-        What a source reports of gaps and failures is skipped; use ``yolo-lightning detect`` or the sources themselves
-        to see it.
+        Of a live source each result is that of the newest frame; several live sources take turns. Gaps are passed over,
+        and failures warned of; ``yolo-lightning detect`` tells both. When the iterator is closed or left to itself, the
+        source is closed.
 
         Args:
             source: What ``yolo-lightning detect`` takes: ``video.mp4``, ``0``, ``rtsp://…``, ``screen``.
             **settings: See :class:`Settings`.
+
+        Raises:
+            InputError: When the first result is taken, if the source cannot be opened.
+            TypeError: If a setting is unknown.
+            ValueError: If a setting is wrong.
         """
+        self._check(settings)
+        return self._stream(source, self._changed(settings))
+
+    def _stream(self, source: Any, settings: Settings) -> Generator[Results]:
         from yolo_lightning.inference.sources import parse_sources
 
-        self._check(settings)
-        chosen = self._changed(settings)
-        for each in parse_sources([str(source)]):
-            with each:
-                for event in each:
-                    if isinstance(event, Frame):
-                        yield self.predict([event], chosen)
+        with closing(_events(parse_sources([str(source)]))) as events:
+            for event in events:
+                if isinstance(event, Frame):
+                    yield self.predict([event], settings)
+                elif isinstance(event, Failure):
+                    warnings.warn(f"{event.source}: {event.reason}", stacklevel=2)
 
     def predict(self, frames: Sequence[Frame], settings: Settings | None = None) -> Results:
         """Detects in frames; those that fill equal canvases go through the network together."""
@@ -336,6 +347,23 @@ def _class_index(given: int | str, names: Sequence[str]) -> int:
         raise InputError(f"there is no class {given}: the network has 0…{len(names) - 1}")
     alike = get_close_matches(given, names) or list(names[:10])
     raise InputError(f"there is no class {given!r}: did you mean one of {', '.join(alike)}?")
+
+
+def _events(sources: Sequence[Source]) -> Generator[Event]:
+    """What sources that end yield, one after the other, then what live ones do, all at once; closes them."""
+    from yolo_lightning.inference.streams import MultiStream
+
+    live = [source for source in sources if source.live]
+    with ExitStack() as stack:
+        for source in sources:
+            stack.enter_context(source)
+        for source in sources:
+            if not source.live:
+                yield from source
+        if live:
+            with MultiStream(live) as rounds:
+                for events in rounds:
+                    yield from (event for _, event in events)
 
 
 class _Stopwatch:

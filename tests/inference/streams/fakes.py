@@ -57,6 +57,39 @@ class ScriptedCapture(Capture):
         self.closed += 1
 
 
+class FakeCamera:
+    """A ``cv2.VideoCapture`` that gives some frames and is then pulled out.
+
+    Args:
+        num_frames: How many; None if it is not there.
+        on_last: Called with the last one.
+    """
+
+    def __init__(self, num_frames: int | None, fps: float = 30.0, on_last: Callable[[], object] = lambda: None) -> None:
+        self.left = num_frames
+        self.fps = fps
+        self.on_last = on_last
+        self.released = 0
+
+    def isOpened(self):  # noqa: N802
+        return self.left is not None
+
+    def get(self, propId):
+        return self.fps
+
+    def read(self):
+        if not self.left:
+            return False, None
+        self.left -= 1
+        if not self.left:
+            self.on_last()
+        time.sleep(0.002)
+        return True, np.dstack([np.full((6, 8), value, np.uint8) for value in (10, 20, self.left % 256)])  # BGR
+
+    def release(self):
+        self.released += 1
+
+
 def scripted(*scripts: Iterable[Any], **options: Any) -> LiveSource:
     """A source of one script for each connection; there is nothing to connect to when they are used up."""
     remaining = iter(scripts)

@@ -2,44 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
-import numpy as np
 import pytest
 
-from tests.inference.streams.fakes import QUICK, capture_threads, kinds
+from tests.inference.streams.fakes import QUICK, FakeCamera, capture_threads, kinds
 from yolo_lightning.errors import InputError
 from yolo_lightning.inference.frames import Failure, Frame, Gap
 from yolo_lightning.inference.streams import CameraSource
-
-
-class FakeCamera:
-    """A ``cv2.VideoCapture`` that gives some frames and is then pulled out.
-
-    Args:
-        num_frames: How many; None if it is not there.
-    """
-
-    def __init__(self, num_frames: int | None, fps: float = 30.0) -> None:
-        self.left = num_frames
-        self.fps = fps
-        self.released = 0
-
-    def isOpened(self):  # noqa: N802
-        return self.left is not None
-
-    def get(self, propId):
-        return self.fps
-
-    def read(self):
-        if not self.left:
-            return False, None
-        self.left -= 1
-        time.sleep(0.002)
-        return True, np.dstack([np.full((6, 8), value, np.uint8) for value in (10, 20, self.left)])  # BGR
-
-    def release(self):
-        self.released += 1
 
 
 def camera(*devices: FakeCamera, **options) -> tuple[CameraSource, list[int]]:
