@@ -163,6 +163,30 @@ def test_crops(detect, media, weights):
     assert {path.split("/")[0] for path in names(directory / "crops")} <= set(CLASS_NAMES)
 
 
+def test_feature_maps(detect, media):
+    scores = []
+    for option in ("--save-features=false", "--save-features"):
+        options = (option, "--batch-size=3", "--save-json", "--save=false")
+        status, _, directory = detect(media / "a.png", media / "clip.mp4", *options)
+        assert status == 0
+        scores.append((directory / "detections.json").read_text())
+    assert scores[0] == scores[1], "the same results"
+    pictures = ["a", *(f"clip_{number}" for number in range(7))]
+    layers = [*range(11), 13, 14, 17, 18, 20, 21, 23]
+    found = names(directory / "features", "*.npy")
+    assert {(path.split("/")[0], int(path.split("/")[1][:2])) for path in found} == {
+        (picture, layer) for picture in pictures for layer in layers
+    }
+    assert [path.replace(".png", ".npy") for path in names(directory / "features", "*.png")] == found
+    assert np.load(directory / "features/clip_6/23_C3.npy").shape[1:] == (2, 2)
+
+
+def test_feature_maps_alone(detect, media):
+    _, output, directory = detect(media / "a.png", "--save-features", "--save=false")
+    assert "results in runs/detect" in output
+    assert [path.name for path in directory.iterdir()] == ["features"]
+
+
 def test_nothing_to_save_makes_no_directory(detect, media):
     status, output, directory = detect(media / "a.png", "--save=false", "--verbose")
     assert (status, directory) == (0, None)
@@ -291,6 +315,8 @@ BAD = {
     "stride": (["a.png", "--video-stride=0"], "stride"),
     "slices": (["a.png", "--slice-size=50"], "stride"),
     "device": (["a.png", "--device=cuda:7"], "cuda:7"),
+    "features augmented": (["a.png", "--save-features", "--augment"], "without augment"),
+    "features of slices": (["a.png", "--save-features", "--slice-size=32"], "without slices"),
     "option": (["a.png", "--foo=1"], "foo"),
     "name": (["a.png", "--name=../up"], "name"),
     "view": (["a.png", "--view"], "display"),
