@@ -12,7 +12,15 @@ from typing import BinaryIO
 
 from yolo_lightning.errors import InputError
 
-__all__ = ["cache_directory", "check_run_name", "new_directory", "new_file", "new_run_directory", "safe_name"]
+__all__ = [
+    "cache_directory",
+    "check_run_name",
+    "new_directory",
+    "new_file",
+    "new_run_directory",
+    "safe_name",
+    "write_new_file",
+]
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
@@ -81,6 +89,23 @@ def new_file(path: Path) -> BinaryIO:
         except FileExistsError:
             continue
     raise AssertionError("unreachable")
+
+
+def write_new_file(path: Path, content: bytes) -> Path:
+    """Writes a whole file, named as :func:`new_file` names it; nothing is left if that fails.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    with new_file(path) as file:
+        written = Path(file.name)
+        try:
+            file.write(content)
+            file.flush()
+        except BaseException:
+            written.unlink(missing_ok=True)
+            raise
+    return written
 
 
 def safe_name(name: str) -> str:

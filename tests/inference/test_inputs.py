@@ -100,6 +100,30 @@ def test_grey_with_16_bits_by_pillow(tmp_path):
     assert np.unique(frame.image).tolist() == [0, 1, 255]
 
 
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_grey_with_32_bits_by_pillow(mode):
+    values = np.array([[0, 0.5, 1]]).repeat(16, 0).repeat(8, 1)
+    array = (values * 65535).astype(np.int32) if mode == "I" else values.astype(np.float32)
+    (frame,) = as_frames(Image.fromarray(array))
+    assert np.unique(frame.image).tolist() in ([0, 127, 255], [0, 128, 255])
+    with pytest.raises(InputError, match="values"):
+        as_frames(Image.fromarray(array * 1000))
+
+
+def test_a_damaged_file_that_pillow_opened(tmp_path, picture):
+    Image.fromarray(np.tile(picture, (8, 8, 1))).save(tmp_path / "cut.jpg")
+    content = (tmp_path / "cut.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=r"cut\.jpg cannot be decoded"):
+        as_frames(Image.open(tmp_path / "cut.jpg"))
+
+
+def test_tensors_have_their_channels_first():
+    tensor = torch.arange(3 * 5 * 3, dtype=torch.uint8).reshape(3, 5, 3)
+    (frame,) = as_frames(tensor)
+    np.testing.assert_array_equal(frame.image, tensor.permute(1, 2, 0))
+
+
 def test_pillow_image_is_turned_upright(tmp_path, picture):
     exif = Image.Exif()
     exif[274] = 6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from tests.inference.streams.fakes import motion_jpeg, picture
+from yolo_lightning.inference import pipeline
 from yolo_lightning.inference.frames import Event, Failure, Frame, Gap, Source
 from yolo_lightning.inference.pipeline import Counts, run_pipeline
 from yolo_lightning.inference.results import Results
@@ -124,6 +126,55 @@ def test_interrupted(predictor):
     assert counts is shared
     assert counts.interrupted
     assert len(written) == 1, "what was detected is written"
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_all_that_is_counted_is_written_when_it_is_interrupted(predictor, batch_size):
+    """The signal comes while the network waits for a slow sink."""
+    written = []
+
+    def slow(result, source):
+        time.sleep(0.02)
+        written.append(result)
+        if len(written) == 5:
+            signal.raise_signal(signal.SIGTERM)
+
+    counts = run_pipeline(predictor, [Recorded("a", frames("a", 200))], slow, batch_size=batch_size)
+    assert counts.interrupted
+    assert 5 <= counts.num_frames == len(written) < 100
+
+
+def test_large_frames_make_small_batches(predictor, monkeypatch):
+    monkeypatch.setattr(pipeline, "_BATCH_BYTES", 10_000)  # a frame has 9216
+    sizes = []
+    run(
+        predictor,
+        [Recorded("a", frames("a", 6))],
+        batch_size=4,
+        on_results=lambda results: sizes.append(len(results)) or True,
+    )
+    assert sizes == [2, 2, 2]
+
+
+def test_nothing_is_written_after_a_fault():
+    written = []
+
+    def write(item):
+        if item == 2:
+            raise OSError("full")
+        written.append(item)
+
+    behind = WriteBehind(write, 10)
+
+    def write_many():
+        for number in range(100):
+            behind(number)
+            time.sleep(0.001)
+
+    with pytest.raises(OSError, match="full"):
+        write_many()
+    behind.close()
+    assert written == [0, 1]
 
 
 def test_reading_ahead_is_bounded():

@@ -88,6 +88,15 @@ def test_size_is_rounded_up_with_a_warning(predictor, images):
     assert predictor(images[0], size=(32, 96)).input_sizes == ((32, 64),)
 
 
+def test_made_in_inference_mode(images, weights):
+    with torch.inference_mode():
+        loaded = load(weights, device="cpu", size=64)
+        found = loaded(images[0])
+        direct = Predictor(tiny_detector().half().float(), CLASS_NAMES, device="cpu", size=64)(images[0])
+    assert same(found, direct)
+    loaded.model.train()(torch.rand(1, 3, 64, 64))[0].sum().backward()
+
+
 def test_the_plain_network_is_used_as_it_is_now(predictor, images):
     before = predictor(images[0])
     with torch.no_grad():
@@ -160,6 +169,10 @@ WRONG = {
     "misspelt": ({"max_detection": 3}, TypeError, "max_detections"),
     "size": ({"size": 0}, ValueError, "positive"),
     "sizes": ({"size": (1, 2, 3)}, ValueError, "height, width"),
+    "half a class": ({"classes": [2.5]}, InputError, "names or numbers"),
+    "slices": ({"slices": 320}, InputError, "models.Slices"),
+    "size of half a pixel": ({"size": 64.5}, InputError, "wrong type"),
+    "threshold as text": ({"confidence_threshold": "0.5"}, InputError, "confidence_threshold|wrong type"),
     "number of thresholds": ({"confidence_threshold": (0.1, 0.2)}, ValueError, "3"),
 }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import resource
 import signal
 import subprocess
 import time
@@ -74,6 +76,39 @@ def names(directory: Path, pattern: str = "*") -> list[str]:
 def frames_of(path: Path) -> list[np.ndarray]:
     with av.open(path) as video:
         return [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+
+
+def test_names_that_are_no_text(detect, media, tmp_path):
+    """Bytes that are no UTF-8, control codes, markup: the tables and the terminal take them all."""
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    names = [b"bad\xff.png", b"esc\x1b[31m.png", b"[red]x[red].png", "größe.png".encode()]
+    for name in names:
+        (folder / os.fsdecode(name)).write_bytes((media / "a.png").read_bytes())
+    (folder / "\x1b[31mbroken.png").write_bytes(b"")
+    status, output, directory = detect(folder, "--save-csv", "--save-json", "--save-txt", "--verbose")
+    assert status == 1
+    assert "\x1b[31m" not in output
+    assert "\\x1b[31mbroken.png" in output
+    entries = json.loads((directory / "detections.json").read_text())
+    assert {os.fsencode(entry["image"]) for entry in entries} >= {b"bad\xff.png", "größe.png".encode()}
+    assert len(entries) == len(names)
+    assert len(names_of_pictures := list(directory.glob("*.png"))) == len(names), names_of_pictures
+
+
+def test_many_videos_are_completed_one_by_one(detect, media, tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for number in range(12):
+        (folder / f"{number}.mp4").write_bytes((media / "clip.mp4").read_bytes())
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 24, limits[1]))
+    try:
+        status, output, directory = detect(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert status == 0, output
+    assert [len(frames_of(directory / f"{number}.mp4")) for number in range(12)] == [7] * 12
 
 
 def test_pictures(detect, media):
@@ -318,6 +353,7 @@ BAD = {
     "features augmented": (["a.png", "--save-features", "--augment"], "without augment"),
     "features of slices": (["a.png", "--save-features", "--slice-size=32"], "without slices"),
     "option": (["a.png", "--foo=1"], "foo"),
+    "line": (["a.png", "--line-width=-3"], "line_width"),
     "name": (["a.png", "--name=../up"], "name"),
     "view": (["a.png", "--view"], "display"),
 }

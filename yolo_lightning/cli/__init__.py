@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from yolo_lightning.errors import InputError
+from yolo_lightning.text import printable_lines
 
 __all__ = ["TOOLS", "main"]
 
@@ -47,8 +48,10 @@ def main(args: Sequence[str] | None = None) -> int:
     except InputError as error:
         if os.environ.get("YOLO_LIGHTNING_TRACEBACK"):
             raise
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        print(printable_lines(f"error: {error}"), file=sys.stderr)  # noqa: T201
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 from yolo_lightning.errors import InputError
+from yolo_lightning.text import printable
 
 __all__ = ["DataError", "Policy", "Problem", "UnreadableImageError", "format_problems"]
 
@@ -88,6 +89,7 @@ def format_problems(
     if len(problems) > limit:
         where = f"; all of them: {report}" if report else ""
         lines.append(f"… and {len(problems) - limit} more{where}")
+    lines = [printable(line) for line in lines]
     left_out = len({problem.file for problem in problems if problem.left_out})
     kinds = ", ".join(f"{count} × {code}" for code, count in _counts(problem.code for problem in problems))
     lines.append(f"{len(problems)} problems ({kinds}), {left_out} files left out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from yolo_lightning.inference.predictor import Predictor, PreparedFrames, Settin
 from yolo_lightning.inference.results import Results
 from yolo_lightning.inference.threads import WriteBehind
 from yolo_lightning.models import Detector
-from yolo_lightning.paths import new_directory, new_file, safe_name
+from yolo_lightning.paths import new_directory, safe_name, write_new_file
 
 __all__ = ["FeatureRecorder", "check_recordable", "draw_maps", "named_layers"]
 
@@ -205,7 +206,8 @@ def _maps(name: str, output: object, count: int) -> Iterator[tuple[str, Tensor]]
 
 def _write(maps: _Maps) -> None:
     for values, folder in zip(maps.values.numpy(), maps.folders, strict=True):
-        with new_file(folder / f"{safe_name(maps.layer)}.npy") as file:
-            np.save(file, np.ascontiguousarray(values), allow_pickle=False)
-        with new_file(folder / f"{safe_name(maps.layer)}.png") as file:
-            Image.fromarray(draw_maps(values)).save(file, "PNG", compress_level=1)
+        array, picture = io.BytesIO(), io.BytesIO()
+        np.save(array, np.ascontiguousarray(values), allow_pickle=False)
+        write_new_file(folder / f"{safe_name(maps.layer)}.npy", array.getvalue())
+        Image.fromarray(draw_maps(values)).save(picture, "PNG", compress_level=1)
+        write_new_file(folder / f"{safe_name(maps.layer)}.png", picture.getvalue())

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from yolo_lightning.errors import InputError
 from yolo_lightning.inference.frames import Failure, Frame, Source
+from yolo_lightning.web import redact
 
 __all__ = ["ColorOrder", "as_frames"]
 
@@ -59,9 +60,10 @@ def _frames(image: Any, color_order: ColorOrder, name: str, allow_private: bool)
     if isinstance(image, Image.Image):
         return [_pillow_frame(image, name)]
     if isinstance(image, Tensor):
-        if image.dtype == torch.bfloat16:
-            image = image.float()
-        return [Frame(_upright(_channels_last(image.detach().cpu().numpy(), name), color_order, name), name, name)]
+        image = image.detach().cpu()
+        array = (image.float() if image.dtype == torch.bfloat16 else image).numpy()
+        array = array.transpose(1, 2, 0) if array.ndim == 3 else _channels_last(array, name)
+        return [Frame(_upright(array, color_order, name), name, name)]
     if isinstance(image, np.ndarray):
         return [Frame(_upright(_channels_last(image, name), color_order, name), name, name)]
     raise InputError(
@@ -76,14 +78,15 @@ def _read(token: str, allow_private: bool) -> list[Frame]:
     with tempfile.TemporaryDirectory() as folder:
         frames: list[Frame] = []
         for source in parse_sources([token], allow_private_addresses=allow_private, downloads=Path(folder)):
-            frames += _all(source)
+            frames += _all(source, token)
     return frames
 
 
-def _all(source: Source) -> list[Frame]:
+def _all(source: Source, token: str | None = None) -> list[Frame]:
     """All frames of a source that ends; the first failure is an error."""
     if source.live:
-        raise InputError(f"{source.description} does not end: iterate over predictor.stream({source.description!r})")
+        shown = redact(token) if token else "the source"
+        raise InputError(f"{shown} does not end: iterate over predictor.stream(…) of it instead")
     with source:
         return list(_frames_of(source))
 
@@ -99,11 +102,22 @@ def _frames_of(source: Source) -> Iterator[Frame]:
 def _pillow_frame(image: Image.Image, name: str) -> Frame:
     """A Pillow image turned upright; transparency is dropped, 16 bits become 8."""
     path = str(getattr(image, "filename", "") or name)
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
-        array = np.asarray(image, np.uint16)
-        return Frame(_three_channels((array >> 8).astype(np.uint8)), path, Path(path).name)
-    return Frame(np.array(image.convert("RGB")), path, Path(path).name)
+    try:
+        image = ImageOps.exif_transpose(image)
+        if image.mode == "F" or image.mode.startswith("I"):
+            return Frame(_grey(np.asarray(image), path), path, Path(path).name)
+        return Frame(np.array(image.convert("RGB")), path, Path(path).name)
+    except OSError as error:
+        raise InputError(f"{path} cannot be decoded ({error}): the file is damaged") from error
+
+
+def _grey(array: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]:
+    """Grey values of 16 or 32 bits, or floating point, as three equal channels of 8 bits."""
+    if np.issubdtype(array.dtype, np.integer):
+        if array.min() < 0 or array.max() > np.iinfo(np.uint16).max:
+            raise InputError(f"{name} has values {array.min()}…{array.max()}: grey values must have 16 bits at most")
+        array = array.astype(np.uint16)
+    return np.repeat(_eight_bits(array, name)[..., None], 3, axis=2)
 
 
 def _channels_last(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
@@ -140,7 +154,3 @@ def _eight_bits(array: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]:
             raise InputError(f"{name} has values {low:.3g}…{high:.3g}: floating-point images must be in 0…1")
         return (array.astype(np.float32) * 255).round().astype(np.uint8)
     raise InputError(f"{name} is of type {array.dtype}: expected uint8, uint16, or floating point in 0…1")
-
-
-def _three_channels(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    return np.repeat(grey[..., None], 3, axis=2)

@@ -32,6 +32,7 @@ __all__ = ["load"]
 Weights = str | Path
 
 
+@torch.inference_mode(mode=False)  # what is made in it could not be trained
 def load(
     weights: Weights | Sequence[Weights] = "yolov5s.pt",
     *,

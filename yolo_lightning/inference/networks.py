@@ -54,7 +54,7 @@ class Networks:
     def fused(self) -> list[Detector]:
         """Copies for inference; made again when the weights of a plain network have changed."""
         tensors = [tensor for detector in self.detectors for tensor in _tensors(detector)]
-        versions = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
+        versions = [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors]
         if versions != self._versions:
             dtype = getattr(torch, self.precision)
             with torch.inference_mode(False):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from yolo_lightning.inference.frames import Frame
-from yolo_lightning.paths import new_file, safe_name
+from yolo_lightning.paths import safe_name, write_new_file
 
 __all__ = ["class_directories", "crop_image", "encode_jpeg", "output_stem", "save_crop", "save_picture"]
 
@@ -79,9 +79,7 @@ def save_crop(crop: Picture, directory: Path, stem: str) -> Path:
         OSError: If it cannot be written.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    with new_file(directory / f"{stem}.jpg") as file:
-        file.write(encode_jpeg(crop))
-        return Path(file.name)
+    return write_new_file(directory / f"{stem}.jpg", encode_jpeg(crop))
 
 
 def save_picture(picture: Picture, directory: Path, frame: Frame) -> Path:
@@ -93,14 +91,14 @@ def save_picture(picture: Picture, directory: Path, frame: Frame) -> Path:
     suffix = Path(frame.name).suffix.lower()
     if frame.number is not None or suffix not in _LOSSLESS | _LOSSY:
         suffix = ".jpg"
-    with new_file(directory / f"{output_stem(frame)}{suffix}") as file:
-        if suffix in (".jpg", ".jpeg"):
-            file.write(encode_jpeg(picture))
-        elif suffix in _LOSSLESS:
-            Image.fromarray(picture).save(file, Image.registered_extensions()[suffix])
-        else:
-            Image.fromarray(picture).save(file, Image.registered_extensions()[suffix], quality=_QUALITY)
-        return Path(file.name)
+    if suffix in (".jpg", ".jpeg"):
+        content = encode_jpeg(picture)
+    else:
+        buffer = io.BytesIO()
+        options = {} if suffix in _LOSSLESS else {"quality": _QUALITY}
+        Image.fromarray(picture).save(buffer, Image.registered_extensions()[suffix], **options)
+        content = buffer.getvalue()
+    return write_new_file(directory / f"{output_stem(frame)}{suffix}", content)
 
 
 def encode_jpeg(picture: Picture, quality: int = _QUALITY) -> bytes:

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Protocol
 
 from yolo_lightning.inference.frames import Failure, Frame, Gap, Source
+from yolo_lightning.inference.interrupt import Interrupt
 from yolo_lightning.inference.predictor import PreparedFrames
 from yolo_lightning.inference.results import Results
 from yolo_lightning.inference.threads import WriteBehind, read_ahead
@@ -17,7 +18,8 @@ __all__ = ["Counts", "FrameDetector", "Sink", "run_pipeline"]
 
 _STAGES = ("read", "preprocess", "inference", "postprocess", "write")
 _BATCHES_AHEAD = 2
-_FRAMES_BEHIND = 8
+_FRAMES_BEHIND = 4
+_BATCH_BYTES = 128 * 2**20  # of images, so that batches of large ones do not fill the memory
 
 Sink = Callable[[Results, Source], None]
 """Takes the result of one frame and the source that it is of; called in a thread of its own, in order."""
@@ -74,14 +76,14 @@ def run_pipeline(
     """Detects in all frames of sources.
 
     Sources that end are read one after the other, ahead of the network; then live ones all at once, each frame as it
-    comes. What goes wrong with one source does not stop the others. Ctrl-C ends reading; what was detected by then is
-    still written.
+    comes. What goes wrong with one source does not stop the others. Ctrl-C and SIGTERM end reading; what was detected
+    by then is still written.
 
     Args:
         predictor: Network and settings.
         sources: What to read; all of them are closed in the end.
         sink: Takes the results, one frame at a time.
-        batch_size: Frames of sources that end that go through the network together, at most.
+        batch_size: Frames of sources that end that go through the network together, at most; fewer if they are large.
         on_event: Is told of gaps and failures, in order with the frames.
         on_results: Is told of the results of each batch; False ends the run.
         counts: Is filled, for who wants to watch it.
@@ -94,8 +96,8 @@ def run_pipeline(
     """
     counts = Counts() if counts is None else counts
     try:
-        with closing(WriteBehind(_timed(sink, counts), _FRAMES_BEHIND)) as writer:
-            for batch in _batches(predictor, sources, batch_size, counts):
+        with Interrupt() as interrupt, closing(WriteBehind(_timed(sink, counts), _FRAMES_BEHIND)) as writer:
+            for batch in _until_interrupted(_batches(predictor, sources, batch_size, counts), interrupt):
                 for event in batch.events:
                     if isinstance(event, Failure):
                         counts.failures.append(event)
@@ -128,6 +130,16 @@ def _detect(
     return on_results(results)
 
 
+def _until_interrupted(batches: Generator[_Batch], interrupt: Interrupt) -> Iterator[_Batch]:
+    with closing(batches):
+        while True:
+            with interrupt.waiting():
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+
 def _timed(sink: Sink, counts: Counts) -> Callable[[tuple[Results, Source]], None]:
     def write(item: tuple[Results, Source]) -> None:
         began = perf_counter()
@@ -137,7 +149,7 @@ def _timed(sink: Sink, counts: Counts) -> Callable[[tuple[Results, Source]], Non
     return write
 
 
-def _batches(predictor: FrameDetector, sources: Sequence[Source], batch_size: int, counts: Counts) -> Iterator[_Batch]:
+def _batches(predictor: FrameDetector, sources: Sequence[Source], batch_size: int, counts: Counts) -> Generator[_Batch]:
     ending = [source for source in sources if not source.live]
     live = [source for source in sources if source.live]
     with closing(read_ahead(_read(predictor, ending, batch_size, counts), _BATCHES_AHEAD)) as batches:
@@ -157,7 +169,7 @@ def _read(predictor: FrameDetector, sources: Iterable[Source], batch_size: int, 
                 frames.append(event)
             else:
                 events.append(event)
-            if len(frames) == batch_size or not frames:
+            if len(frames) == batch_size or not frames or sum(frame.image.nbytes for frame in frames) > _BATCH_BYTES:
                 counts.seconds["read"] += perf_counter() - began
                 yield _batch(predictor, frames, [source] * len(frames), events)
                 frames, events = [], []

@@ -304,10 +304,16 @@ class Predictor:
             )
         except ValueError as error:
             raise InputError(str(error)) from error
+        except TypeError as error:
+            raise InputError(f"a setting is of a wrong type ({error}): {settings}") from error
 
     def _changed(self, changes: dict[str, Any]) -> Settings:
         """The settings with changes, checked."""
         settings = replace(self.settings, **changes)
+        for name, kind in (("slices", Slices), ("fusion", WeightedBoxesFusion)):
+            value = getattr(settings, name)
+            if value is not None and not isinstance(value, kind):
+                raise InputError(f"{name} is {value!r}: give a yolo_lightning.models.{kind.__name__}, or None")
         try:
             as_size(settings.size, self.networks.stride)
             if settings.slices is not None:
@@ -316,6 +322,8 @@ class Predictor:
                 settings.fusion.check(len(self.networks.detectors))
         except ValueError as error:
             raise InputError(str(error)) from error
+        except TypeError as error:
+            raise InputError(f"a setting is of a wrong type ({error}): {settings}") from error
         self._nms(settings)
         return settings
 
@@ -341,6 +349,8 @@ def class_indices(classes: Sequence[int | str] | None, names: Sequence[str]) -> 
 def _class_index(given: int | str, names: Sequence[str]) -> int:
     if isinstance(given, str) and given in names:
         return list(names).index(given)
+    if not isinstance(given, int | str):
+        raise InputError(f"there is no class {given!r}: give names or numbers")
     if isinstance(given, int) or given.lstrip("-").isdigit():
         if 0 <= int(given) < len(names):
             return int(given)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from yolo_lightning.inference.convert import class_name
 from yolo_lightning.inference.frames import Frame
+from yolo_lightning.text import printable
 from yolo_lightning.types import Detections
 
 __all__ = ["count_objects", "describe_image", "describe_speed", "mean_speed"]
@@ -24,7 +25,7 @@ def count_objects(found: Detections, class_names: Sequence[str]) -> str:
 def describe_image(frame: Frame, found: Detections, class_names: Sequence[str]) -> str:
     """Name, height and width, and what is in it: ``bus.jpg 1080x810 4 persons, 1 bus``, ``clip.mp4 frame 7 …``."""
     number = "" if frame.number is None else f" frame {frame.number}"
-    return f"{frame.name}{number} {frame.size[0]}x{frame.size[1]} {count_objects(found, class_names)}"
+    return printable(f"{frame.name}{number} {frame.size[0]}x{frame.size[1]} {count_objects(found, class_names)}")
 
 
 def describe_speed(speed: Speed, input_sizes: Sequence[tuple[int, int]] = ()) -> str:

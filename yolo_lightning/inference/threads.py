@@ -65,6 +65,7 @@ class WriteBehind(Generic[T]):
     def __init__(self, write: Callable[[T], None], depth: int) -> None:
         self._write = write
         self._waiting: queue.Queue[Any] = queue.Queue(depth)
+        self._failed = False
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="write-behind", daemon=True)
         self._thread.start()
@@ -82,13 +83,15 @@ class WriteBehind(Generic[T]):
 
     def _run(self) -> None:
         while (item := self._waiting.get()) is not _END:
-            if self._error is None:
-                try:
-                    self._write(item)
-                except BaseException as error:
-                    self._error = error
+            if self._failed:
+                continue
+            try:
+                self._write(item)
+            except BaseException as error:
+                self._failed = True
+                self._error = error
 
     def _raise(self) -> None:
         if self._error is not None:
             error, self._error = self._error, None
-            raise error
+            raise error  # once; closing after it is no second fault

@@ -119,8 +119,9 @@ def detect(
     from yolo_lightning.models import Slices, WeightedBoxesFusion
     from yolo_lightning.tools.detection_run import DetectionRun, Outputs
 
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}; it must be at least 1")
+    for option, value in {"batch_size": batch_size, "line_width": line_width}.items():
+        if value is not None and value < 1:
+            raise InputError(f"{option} is {value}; it must be at least 1")
     if view:
         check_display()
     opened = parse_sources(sources, recursive=recursive, video_stride=video_stride, policy=stream_policy)

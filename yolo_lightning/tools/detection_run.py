@@ -17,13 +17,15 @@ from yolo_lightning.inference.frames import Failure, Gap, Source
 from yolo_lightning.inference.pipeline import Counts, FrameDetector, run_pipeline
 from yolo_lightning.inference.predictor import Predictor
 from yolo_lightning.inference.results import DrawingOptions, Results
+from yolo_lightning.inference.summary import describe_image
 from yolo_lightning.inference.writers import Writer
 from yolo_lightning.inference.writers.labels import LabelForm, LabelWriter
 from yolo_lightning.inference.writers.pictures import CropWriter, PictureWriter
 from yolo_lightning.inference.writers.tables import CocoWriter, CsvWriter, JsonWriter
 from yolo_lightning.paths import new_run_directory
+from yolo_lightning.text import printable
 from yolo_lightning.tools.detection_view import DetectionView
-from yolo_lightning.tools.report import print_line, printable
+from yolo_lightning.tools.report import print_line
 
 __all__ = ["DetectionRun", "Outputs"]
 
@@ -170,8 +172,8 @@ class DetectionRun:
             rate = counts.num_frames / max(perf_counter() - began, 1e-6)
             progress.update(task, completed=counts.num_frames, rate=f"{rate:.1f} frames/s")
             if self.verbose:
-                for line in str(results).splitlines()[: len(results)]:
-                    print_line(line)
+                for frame, found in zip(results.frames, results.detections, strict=True):
+                    print_line(describe_image(frame, found, results.names))
             return view is None or view.show(results)
 
         run_pipeline(

@@ -11,19 +11,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from yolo_lightning.text import printable, printable_lines
 from yolo_lightning.tools.splits import Split
 
-__all__ = ["class_table", "print_line", "print_table", "printable", "split_table"]
-
-
-def printable(text: str) -> str:
-    """The text with what is no printable character, such as the control codes of a terminal, as escapes."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+__all__ = ["class_table", "print_line", "print_table", "split_table"]
 
 
 def print_line(text: str) -> None:
     """Prints text as it is, however long its lines."""
-    _print(Text("\n".join(printable(line) for line in text.split("\n"))), soft_wrap=True)
+    _print(Text(printable_lines(text)), soft_wrap=True)
 
 
 def print_table(table: Table) -> None:

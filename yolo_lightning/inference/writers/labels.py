@@ -8,7 +8,7 @@ from typing import Literal
 from yolo_lightning.inference.frames import Source
 from yolo_lightning.inference.pictures import output_stem
 from yolo_lightning.inference.results import Results
-from yolo_lightning.paths import new_file
+from yolo_lightning.paths import write_new_file
 
 __all__ = ["LabelForm", "LabelWriter"]
 
@@ -41,8 +41,8 @@ class LabelWriter:
         for *box, confidence, label in table.tolist():
             values = [*box, confidence] if self.confidence else box
             lines.append(" ".join([f"{label:.0f}", *(f"{value:.6g}" for value in values)]))
-        with new_file(self.directory / f"{output_stem(result.frames[0])}.txt") as file:
-            file.write("".join(f"{line}\n" for line in lines).encode())
+        path = self.directory / f"{output_stem(result.frames[0])}.txt"
+        write_new_file(path, "".join(f"{line}\n" for line in lines).encode())
 
     def close(self) -> None:
         """Nothing is open between calls."""

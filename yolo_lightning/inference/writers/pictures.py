@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from yolo_lightning.inference.convert import class_name
@@ -37,15 +38,22 @@ class PictureWriter:
             save_picture(picture, self.directory, frame)
             return
         if source not in self._videos:
+            self._close_ended()
             self._videos[source] = self._open(source, frame.size), frame.time
         video, start = self._videos[source]
         video.write(picture, None if frame.time is None or start is None else frame.time - start)
 
     def close(self) -> None:
         """Completes the videos."""
-        for video, _ in self._videos.values():
-            video.close()
-        self._videos.clear()
+        with ExitStack() as stack:  # one that fails does not keep the others from being completed
+            for video, _ in self._videos.values():
+                stack.callback(video.close)
+            self._videos.clear()
+
+    def _close_ended(self) -> None:
+        """Completes the video of the source before; those that end come one after the other."""
+        for source in [source for source in self._videos if not source.live]:
+            self._videos.pop(source)[0].close()
 
     def _open(self, source: Source, size: tuple[int, int]) -> VideoWriter:
         with new_file(self.directory / f"{safe_name(Path(source.name).stem)}.mp4") as file:

@@ -18,18 +18,18 @@ from yolo_lightning.paths import new_file
 
 __all__ = ["CocoWriter", "CsvWriter", "JsonWriter"]
 
-_COLUMNS = ("image", "frame", "class", "name", "confidence", "xmin", "ymin", "xmax", "ymax")
+_COLUMNS = ("image", "source", "frame", "class", "name", "confidence", "xmin", "ymin", "xmax", "ymax")
 
 
 class CsvWriter:
-    """Writes a row for each detection: image, frame, class, name, confidence, xmin, ymin, xmax, ymax in pixels.
+    """Writes a row for each detection: image, source, frame, class, name, confidence, xmin, ymin, xmax, ymax in pixels.
 
     Args:
         path: File to make; if there is one, a number is added to the name.
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = io.TextIOWrapper(new_file(path), encoding="utf-8", newline="")
+        self._file = io.TextIOWrapper(new_file(path), encoding="utf-8", errors="surrogateescape", newline="")
         self._rows = csv.writer(self._file)
         self._rows.writerow(_COLUMNS)
 
@@ -40,7 +40,7 @@ class CsvWriter:
         for *box, confidence, label in result.xyxy[0].tolist():
             corners = (f"{value:.2f}" for value in box)
             name = class_name(result.names, int(label))
-            self._rows.writerow([frame.name, number, int(label), name, f"{confidence:.5f}", *corners])
+            self._rows.writerow([frame.name, frame.source, number, int(label), name, f"{confidence:.5f}", *corners])
 
     def close(self) -> None:
         """Closes the file."""
@@ -66,7 +66,9 @@ class _ArrayWriter(ABC):
     def __call__(self, result: Results, source: Source) -> None:
         """Writes the detections of an image."""
         for entry in self.entries(result):
-            self._file.write(self._separator + json.dumps(entry, ensure_ascii=False).encode())
+            # A file name that is no UTF-8 holds surrogates, which become JSON's escapes.
+            line = json.dumps(entry, ensure_ascii=False).encode(errors="backslashreplace")
+            self._file.write(self._separator + line)
             self._separator = b",\n"
 
     def close(self) -> None:

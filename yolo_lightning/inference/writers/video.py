@@ -129,10 +129,14 @@ class VideoWriter:
         """Completes the file; may be called twice. A file without a frame is taken away."""
         if self._file.closed:
             return
+        import av
+
         try:
             with self._opened:
                 if self._container is not None:
                     self._mux(None)
+        except (av.FFmpegError, av.error.PyAVCallbackError) as error:  # of its last bytes
+            raise OSError(f"{self.path}: cannot be completed ({error})") from error
         finally:
             self._file.close()
             if self._container is None:
