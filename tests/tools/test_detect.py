@@ -385,11 +385,40 @@ def test_bad_weights(detect, media, tmp_path):
         assert message in output
 
 
-def test_a_stream_until_it_is_interrupted(weights, tmp_path):
+@pytest.mark.parametrize("augment", [False, True])
+def test_official_detections(augment, shared, golden, tmp_path, monkeypatch):
+    """What YOLOv5 itself finds, from files to the file of results."""
+    monkeypatch.chdir(tmp_path)
+    folders = [shared / "data" / "images", shared / "data" / "coco-mini" / "images" / "val"]
+    options = ["--device=cpu", "--save=false", "--save-json", f"--augment={augment}"]
+    assert main(["detect", str(shared / "weights" / "yolov5n.pt"), *map(str, folders), *options]) == 0
+    expected = json.loads((golden / "official_yolov5n_detections.json").read_text())
+    entries = json.loads((tmp_path / "runs" / "detect" / "detections.json").read_text())
+    assert {entry["image"] for entry in entries} == set(expected)
+    for entry in entries:
+        wanted = np.array(expected[entry["image"]]["detect_tta" if augment else "detect"]).reshape(-1, 6)
+        found = entry["detections"]
+        boxes = np.array([list(each["box"].values()) for each in found]).reshape(-1, 4)
+        np.testing.assert_allclose(boxes, wanted[:, :4], atol=0.05, err_msg=entry["image"])
+        np.testing.assert_allclose([each["confidence"] for each in found], wanted[:, 4], atol=5e-4)
+        assert [each["class"] for each in found] == wanted[:, 5].tolist(), entry["image"]
+
+
+@pytest.mark.parametrize("policy", ["latest", "all", "drop-oldest"])
+def test_a_stream_until_it_is_interrupted(policy, weights, tmp_path):
     """A process of its own, stopped as a person stops it: the video is whole, and the status is that of success."""
     with motion_jpeg() as server:
         server.serve = server.steady
-        arguments = ["detect", weights, server.url, SIZE, "--device=cpu", "--save-json", "--verbose"]
+        arguments = [
+            "detect",
+            weights,
+            server.url,
+            SIZE,
+            "--device=cpu",
+            "--save-json",
+            "--verbose",
+            f"--stream-policy={policy}",
+        ]
         process = subprocess.Popen(
             command(*arguments),
             cwd=tmp_path,
