@@ -404,7 +404,9 @@ def test_official_detections(augment, shared, golden, tmp_path, monkeypatch):
         assert [each["class"] for each in found] == wanted[:, 5].tolist(), entry["image"]
 
 
-@pytest.mark.parametrize("policy", ["latest", "all", "drop-oldest"])
+@pytest.mark.parametrize(
+    "policy", ["latest", *(pytest.param(p, marks=pytest.mark.slow) for p in ("all", "drop-oldest"))]
+)
 def test_a_stream_until_it_is_interrupted(policy, weights, tmp_path):
     """A process of its own, stopped as a person stops it: the video is whole, and the status is that of success."""
     with motion_jpeg() as server:
