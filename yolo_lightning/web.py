@@ -17,7 +17,7 @@ from typing import IO, Any, BinaryIO
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-__all__ = ["PrivateAddressError", "check_public", "fetch", "redact"]
+__all__ = ["PrivateAddressError", "check_public", "content_type", "fetch", "redact"]
 
 _CHUNK = 1 << 18
 _MAX_REDIRECTS = 5
@@ -93,6 +93,32 @@ def fetch(
             time.sleep(min(2.0 ** (attempt - 1), timeout))
 
 
+def content_type(url: str, *, timeout: float = 3.0, allow_private: bool = True) -> str | None:
+    """What a server says is at an address, such as ``image/jpeg``, in lower case; None if it does not, or no answer.
+
+    Nothing of the content is read: the server is asked for the headers only, and by an ordinary request that is broken
+    off if it refuses that.
+
+    Args:
+        url: ``http://`` or ``https://``; redirects are followed.
+        timeout: Longest silence of the server in seconds.
+        allow_private: As in :func:`fetch`.
+    """
+    for method in ("HEAD", "GET"):
+        try:
+            request = _request(url)
+            request.method = method
+            with _opener(allow_private).open(request, timeout=timeout) as response:
+                if "Content-Type" in response.headers:
+                    return str(response.headers.get_content_type())
+        except (urllib.error.HTTPError, http.client.BadStatusLine) as error:  # the latter: hangs up without an answer
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
+        except (OSError, http.client.HTTPException, ValueError):
+            return None
+    return None
+
+
 class _TooLargeError(OSError):
     """More than is wanted."""
 
@@ -115,11 +141,8 @@ class _PublicConnection(http.client.HTTPConnection):
         _check_address(self.sock.getpeername()[0])  # again, for the name may have been given another address meanwhile
 
 
-class _PublicTLSConnection(http.client.HTTPSConnection):
-    def connect(self) -> None:
-        check_public(self.host, self.port)
-        super().connect()
-        _check_address(self.sock.getpeername()[0])
+class _PublicTLSConnection(_PublicConnection, http.client.HTTPSConnection):
+    """The same with TLS, whose handshake is part of connecting."""
 
 
 class _PublicHTTP(urllib.request.HTTPHandler):

@@ -420,6 +420,10 @@ def test_coco(results):
     [
         ("000000000139.jpg", None, 139),
         ("0.png", None, 0),
+        ("1.jpg", None, 1),
+        ("01.jpg", None, "01"),
+        ("00.jpg", None, "00"),
+        ("123456789012.jpg", None, 123456789012),
         ("12.mp4", 3, "12_3"),
         ("²³.jpg", None, "²³"),
         ("a1.jpg", None, "a1"),

@@ -58,15 +58,20 @@ def check_image(path: str) -> ImageHeader | Problem:
 def read_image(path: str) -> npt.NDArray[np.uint8] | Problem:
     """Reads an image file of any format that OpenCV or Pillow know, decoded once, or tells what is wrong with it.
 
-    Other than :func:`check_image`, it takes images of any size; the limit is Pillow's against decompression bombs.
+    Other than :func:`check_image`, it takes images of any size; the limit is Pillow's against decompression bombs. Of
+    a file that holds several images, such as the pages of a TIFF or an animation, it reads the first, and warns.
 
     Returns:
         (H, W, 3) RGB, turned upright; colours as from :func:`decode_image`.
     """
     try:
-        return _decode_file(Path(path).read_bytes())
+        image, num_images = _decode_file(Path(path).read_bytes())
     except Exception as error:  # decoders raise anything at all when bytes are wrong
         return _problem(path, error)
+    if num_images > 1:
+        what = f"only the first of its {num_images} images is read, {num_images - 1} are left out"
+        warnings.warn(f"{path!r}: {what}; save them as files of their own, or as a video", stacklevel=2)
+    return image
 
 
 def decode_image(content: npt.NDArray[np.uint8], reduction: int = 1) -> npt.NDArray[np.uint8] | None:
@@ -111,7 +116,8 @@ def _problem(path: str, error: Exception) -> Problem:
     return Problem(path, None, "unreadable_image", what, "restore or remove the file")
 
 
-def _decode_file(content: bytes) -> npt.NDArray[np.uint8]:
+def _decode_file(content: bytes) -> tuple[npt.NDArray[np.uint8], int]:
+    """The first image, and how many there are."""
     if not content:
         raise ValueError("the file is empty")
     stream = io.BytesIO(content)
@@ -119,16 +125,27 @@ def _decode_file(content: bytes) -> npt.NDArray[np.uint8]:
     with Image.open(stream) as image:  # reads the header only
         kind = image.format or "unknown"
         orientation = _orientation(image, kind)
+        num_images = _num_images(image, kind)
         if kind == "PNG":
             image.verify()
     # OpenCV tells itself when a file is cut off, but not of a JPEG, of which it makes grey pixels
     if kind not in _JPEG or ends_as_jpeg:
         pixels = decode_image(np.frombuffer(content, np.uint8))
         if pixels is not None:
-            return apply_orientation(pixels, orientation)
+            return apply_orientation(pixels, orientation), num_images
     stream.seek(0)
     with Image.open(stream) as image:  # other formats, a JPEG with something behind it, or the reason why it fails
-        return apply_orientation(np.array(image.convert("RGB")), orientation)
+        return apply_orientation(np.array(image.convert("RGB")), orientation), num_images
+
+
+def _num_images(image: Image.Image, kind: str) -> int:
+    """How many images a file holds; those behind the first of an MPO are other views of it, as cameras add them."""
+    if kind == "MPO":
+        return 1
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # the first one may be good all the same
+        return 1
 
 
 def _read_header(path: str) -> tuple[ImageHeader, str]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from yolo_lightning.coco import category_ids, coco_records
+from yolo_lightning.coco import category_ids, coco_records, image_id
 from yolo_lightning.extras import require
 from yolo_lightning.inference.frames import Frame
 from yolo_lightning.inference.pictures import output_stem
@@ -32,6 +32,7 @@ __all__ = [
 BoxForm = Literal["xyxy", "xywh", "xyxyn", "xywhn"]
 """Corners, or centre and size; with n as fractions of the image's width and height, else in pixels."""
 
+_COCO_DIGITS = 12  # of the numbers that are names in COCO
 _COLUMNS = {"xyxy": ("xmin", "ymin", "xmax", "ymax"), "xywh": ("xcenter", "ycenter", "width", "height")}
 
 
@@ -107,9 +108,13 @@ def records(found: Detections, class_names: Sequence[str]) -> list[dict[str, Any
 
 
 def coco_image_id(frame: Frame) -> int | str:
-    """The name of the file without its ending, as a number where it is one, as in COCO: 139 for 000000000139.jpg."""
+    """The name of the file without its ending, as a number where it is one, as in COCO: 139 for 000000000139.jpg.
+
+    Other numbers with leading zeros remain text, so that ``1.jpg`` and ``01.jpg`` are different images.
+    """
     stem = output_stem(frame)
-    return int(stem) if stem.isascii() and stem.isdigit() else stem
+    number = image_id(f"{stem}.jpg")
+    return number if str(number) == stem or len(stem) == _COCO_DIGITS else stem
 
 
 def coco_detections(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image, ImageOps
 
 from yolo_lightning.errors import InputError
 from yolo_lightning.inference import Failure, Frame
+from yolo_lightning.inference.pictures import output_stem
 from yolo_lightning.inference.sources import ImageSource, unique_names
 
 SMOOTH = np.add.outer(np.arange(120), np.arange(200))[..., None].repeat(3, 2).astype(np.uint8) // 2
@@ -172,10 +174,48 @@ def test_threads_end(tmp_path: Path) -> None:
         (["/a/bus.jpg", "/a/bus.jpg", "/a/bus.jpg"], ["bus.jpg", "bus_2.jpg", "bus_3.jpg"]),
         (["/a/bus.jpg", "/a/bus.png", "/a/bus_2.jpg"], ["bus.jpg", "bus_3.png", "bus_2.jpg"]),
         (["/r/a/bus.jpg", "/r/b/bus.jpg", "/r/a_bus.jpg"], ["a_bus_2.jpg", "b_bus.jpg", "a_bus.jpg"]),
+        (["/a/a\nb.jpg", "/a/a:b.jpg", "/a/a_b.jpg"], ["a\nb.jpg", "a_b_2.jpg", "a_b_3.jpg"]),
+        (["/a/con.jpg", "/a/_con.jpg"], ["con.jpg", "_con_2.jpg"]),
+        (["/a/bus.torrent", "/a/bus.torrent.jpg"], ["bus.torrent", "bus.torrent_2.jpg"]),
+        (["/a/caf\u00e9.jpg", "/a/cafe\u0301.jpg"], ["caf\u00e9.jpg", "cafe\u0301_2.jpg"]),
+        (["camera_0", "camera_0"], ["camera_0", "camera_0_2"]),
     ],
 )
 def test_unique_names(paths: list[str], names: list[str]) -> None:
     assert unique_names(paths) == names
+    assert len(set(map(_stem, names))) == len(names)
+
+
+@pytest.mark.parametrize("char", ["x", "ж", "\U0001f600", "\udcff", "/"])
+def test_very_long_names(char: str) -> None:
+    paths = [f"/a/{char * 100}{char * 100}{number}.jpg" for number in range(2000)]
+    assert len(set(map(_stem, unique_names(paths)))) == len(paths)
+
+
+def _stem(name: str) -> str:
+    """What outputs are called on a file system that ignores case."""
+    return output_stem(Frame(np.zeros((1, 1, 3), np.uint8), name, name)).casefold()
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "WEBP", "PNG"])
+def test_several_images_in_a_file(tmp_path: Path, kind: str) -> None:
+    first, *others = [Image.new("RGB", (32, 24), (value, 0, 0)) for value in (250, 100, 10)]
+    first.save(tmp_path / "a.bin", kind, save_all=True, append_images=others)
+    with pytest.warns(UserWarning, match=r"a\.bin.*first of its 3 images is read, 2 are left out") as warned:
+        frame = _read(tmp_path / "a.bin")
+    assert len(warned) == 1
+    assert isinstance(frame, Frame)
+    assert frame.image[0, 0, 0] > 240
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "WEBP", "PNG", "MPO"])
+def test_no_warning_of_a_single_image(tmp_path: Path, kind: str) -> None:
+    others = [Image.new("RGB", (32, 24))] if kind == "MPO" else []
+    options = {"save_all": True, "append_images": others} if others else {}
+    Image.new("RGB", (32, 24)).save(tmp_path / "a.bin", kind, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert isinstance(_read(tmp_path / "a.bin"), Frame)
 
 
 def test_names_given(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from PIL import Image
 from tests.inference.sources.videos import write_video
 from yolo_lightning.errors import InputError
 from yolo_lightning.inference import Failure, Frame, Source
+from yolo_lightning.inference.pictures import output_stem
 from yolo_lightning.inference.sources import FailedSource, ImageSource, VideoSource, parse_sources
-from yolo_lightning.inference.streams import CameraSource, StreamSource, YouTubeSource
+from yolo_lightning.inference.streams import CameraSource, ScreenSource, StreamSource, YouTubeSource
 
 
 @pytest.fixture
@@ -26,6 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_video(root / "clip.mp4")
     (root / "notes.md").write_text("no picture")
     monkeypatch.chdir(root)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     return root
 
 
@@ -232,21 +234,34 @@ def test_live_sources(folder: Path, token: str, kind: type) -> None:
 @pytest.mark.parametrize("host", ["youtu.be", "www.youtube.com", "m.youtube.com", "YouTube.com"])
 def test_pages_of_youtube(folder: Path, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(YouTubeSource, "__init__", lambda self, url, **options: asked.append(url))
+
+    def init(self: YouTubeSource, url: str, **options: object) -> None:
+        asked.append(url)
+        self.name = "page"
+
+    monkeypatch.setattr(YouTubeSource, "__init__", init)
     (source,) = parse_sources([f"https://{host}/watch?v=1"])
     assert isinstance(source, YouTubeSource)
     assert asked == [f"https://{host}/watch?v=1"]
 
 
 @pytest.mark.parametrize("host", ["youtube.com.evil.org", "notyoutube.com"])
-def test_pages_that_look_like_youtube(folder: Path, host: str) -> None:
+def test_pages_that_look_like_youtube(folder: Path, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yolo_lightning.inference.sources.words.content_type", lambda url, **options: "text/html")
     (source,) = parse_sources([f"https://{host}/watch?v=1"])
     assert isinstance(source, StreamSource)
 
 
-def test_streams_may_lead_anywhere(folder: Path) -> None:
-    with pytest.raises(InputError, match="private network"):
-        parse_sources(["http://127.0.0.1/live"], allow_private_addresses=False)
+@pytest.mark.parametrize(
+    "token",
+    ["http://127.0.0.1/live", "rtsp://127.0.0.1/live", "https://youtu.be/1", "https://127.0.0.1/a.m3u8", "0", "screen"],
+)
+def test_live_sources_may_lead_anywhere(folder: Path, token: str) -> None:
+    (folder / "list.streams").write_text(token)
+    for word in (token, "list.streams"):
+        with pytest.raises(InputError, match="private network"):
+            parse_sources([word], allow_private_addresses=False)
+    assert _said(parse_sources(["a.jpg"], allow_private_addresses=False)) == [("a.jpg",)]
 
 
 @pytest.mark.parametrize(
@@ -262,10 +277,12 @@ def test_streams_may_lead_anywhere(folder: Path) -> None:
 )
 def test_screens(tokens: list[str], screens: list[tuple], monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(
-        "yolo_lightning.inference.streams.screen.ScreenSource.__init__",
-        lambda self, screen, region, **options: asked.append((screen, region)),
-    )
+
+    def init(self: ScreenSource, screen: int, region: tuple | None, **options: object) -> None:
+        asked.append((screen, region))
+        self.name = f"screen_{screen}"
+
+    monkeypatch.setattr(ScreenSource, "__init__", init)
     parse_sources(tokens)
     assert asked == screens
 
@@ -295,3 +312,29 @@ def test_image_and_frame_of_equal_name(folder: Path) -> None:
     Path("a.jpg").rename("clip_3.jpg")
     names = [source.name for source in parse_sources(["clip_3.jpg", "clip.mp4"])]
     assert names == ["clip_3.jpg", "clip_2.mp4"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such names there")
+def test_names_that_are_written_alike(folder: Path) -> None:
+    """Each frame has a stem of its own, and says where it is from."""
+    files = ["a\nb.jpg", "a:b.jpg", "A_b.jpg", f"{'x' * 220}1.jpg", f"{'x' * 220}2.jpg"]
+    for value, file in enumerate(files):
+        Image.new("RGB", (32, 24), (value * 50, 0, 0)).save(file, quality=95)
+    write_video(folder / "a_b.mp4")
+    Path("a.jpg").rename("a_b_7.jpg")
+    frames = [event for source in parse_sources([*files, "a_b_7.jpg", "a_b.mp4"]) for event in source]
+    assert [frame.source for frame in frames[:6]] == [*files, "a_b_7.jpg"]
+    assert len({output_stem(frame).casefold() for frame in frames}) == len(frames) == 18
+
+
+def test_streams_of_equal_name(folder: Path) -> None:
+    tokens = [
+        *("rtsp://me:secret@127.0.0.1:8001/video", "rtsp://127.0.0.1:8002/video"),
+        *("rtsp://127.0.0.1/cam?id=1", "rtsp://127.0.0.1/cam?id=2", "0", "camera_0.mp4", "0", "127_0_0_1_cam_2.mp4"),
+    ]
+    for name in ("camera_0.mp4", "127_0_0_1_cam_2.mp4"):
+        write_video(folder / name)
+    assert [source.name for source in parse_sources(tokens)] == [
+        *("127_0_0_1_8001_video", "127_0_0_1_8002_video", "127_0_0_1_cam", "127_0_0_1_cam_3"),
+        *("camera_0", "camera_0_2.mp4", "camera_0_3", "127_0_0_1_cam_2.mp4"),
+    ]

@@ -56,6 +56,17 @@ def test_frames_of_any_codec(tmp_path: Path, name: str, codec: str, stride: int)
     assert abs(source.num_frames - len(numbers)) <= 1
 
 
+def test_file_that_goes_away(tmp_path: Path) -> None:
+    """It is found and lost again before its turn comes; the others go on."""
+    file = write_video(tmp_path / "a.mp4")
+    source = VideoSource(file, description="the first")
+    file.unlink()
+    (failure,) = source
+    assert isinstance(failure, Failure)
+    assert failure.source == "the first"
+    assert failure.reason.startswith("cannot be opened")
+
+
 @pytest.mark.parametrize("turn", list(itertools.product((0, 90, 180, -90), (False, True), (False, True))))
 def test_is_turned_upright(tmp_path: Path, turn: tuple[int, bool, bool]) -> None:
     try:

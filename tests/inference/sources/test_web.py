@@ -15,8 +15,10 @@ from PIL import Image
 from tests.inference.sources.videos import write_video
 from yolo_lightning.errors import InputError
 from yolo_lightning.inference import Frame
+from yolo_lightning.inference.inputs import as_frames
 from yolo_lightning.inference.sources import FailedSource, download, parse_sources
-from yolo_lightning.web import PrivateAddressError, check_public, redact
+from yolo_lightning.inference.streams import StreamSource
+from yolo_lightning.web import PrivateAddressError, check_public, content_type, redact
 
 Respond = Callable[[BaseHTTPRequestHandler], None]
 
@@ -297,3 +299,60 @@ def test_as_source_in_the_private_network(server: Server, tmp_path: Path, pictur
     with pytest.raises(InputError, match="no public address"):
         parse_sources([f"{server.address}/bus.png"], allow_private_addresses=False, downloads=tmp_path)
     assert server.asked == []
+
+
+@pytest.fixture
+def with_head(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """The server answers requests for the headers, too."""
+    monkeypatch.setattr(_Handler, "do_HEAD", _Handler.do_GET, raising=False)
+    return server
+
+
+@pytest.mark.parametrize("head", [True, False])
+def test_picture_without_an_ending(server: Server, picture: bytes, head: bool, request: pytest.FixtureRequest) -> None:
+    """It is a picture, not a stream that ends after each frame."""
+    if head:
+        request.getfixturevalue("with_head")
+    for number in (7, 8):
+        server.answers[f"/pic?id={number}"] = _send(picture, **{"Content-Type": "Image/PNG; q=1"})
+    sources = parse_sources([f"{server.address}/pic?id={number}" for number in (7, 8)])
+    frames = [event for source in sources for event in source]
+    assert all(isinstance(frame, Frame) for frame in frames)
+    assert [frame.source for frame in frames] == [f"{server.address}/pic?id={number}" for number in (7, 8)]
+    assert len({frame.name for frame in frames}) == 2
+    assert not sources[0].live
+
+
+def test_predictor_takes_a_picture_without_an_ending(server: Server, picture: bytes) -> None:
+    server.answers["/pic?id=7"] = _send(picture, **{"Content-Type": "image/png"})
+    (frame,) = as_frames(f"{server.address}/pic?id=7")
+    assert frame.size == (24, 32)
+
+
+@pytest.mark.parametrize("kind", [None, "video/mp4", "multipart/x-mixed-replace; boundary=b", "text/html"])
+def test_what_may_be_a_stream(with_head: Server, kind: str | None) -> None:
+    with_head.answers["/live"] = _send(b"", **({} if kind is None else {"Content-Type": kind}))
+    (source,) = parse_sources([f"{with_head.address}/live"])
+    assert isinstance(source, StreamSource)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/pic", "http://"])
+def test_content_type_of_no_server(server: Server, url: str) -> None:
+    assert content_type(url, timeout=1) is None
+
+
+def test_content_type(server: Server, picture: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert content_type(f"{server.address}/missing") is None
+    server.answers["/a"] = _send(picture, **{"Content-Type": "image/png"})
+    server.answers["/b"] = _send(b"", status=302, Location="/a")
+    server.answers["/c"] = _send(b"", status=302, Location="file:///etc/passwd")
+    server.answers["/slow"] = lambda handler: released.wait(10)
+    released = threading.Event()
+    assert content_type(f"{server.address}/a") == "image/png"
+    assert content_type(f"{server.address}/b") == "image/png"
+    assert content_type(f"{server.address}/c") is None
+    assert content_type(f"{server.address}/a", allow_private=False) is None
+    assert content_type(f"{server.address}/slow", timeout=0.1) is None
+    released.set()
+    monkeypatch.setattr(_Handler, "do_HEAD", lambda handler: handler.connection.close(), raising=False)
+    assert content_type(f"{server.address}/a") == "image/png", "it hangs up when asked for the headers"

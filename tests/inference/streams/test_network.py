@@ -53,7 +53,7 @@ def test_frames_of_a_stream(server: MotionJPEG) -> None:
     assert values[0] <= 2
     assert {event.size for event in events} == {(48, 64)}
     assert [event.number for event in events] == list(range(20))
-    assert {event.name for event in events} == {"127_0_0_1_video"}
+    assert {event.name for event in events} == {f"127_0_0_1_{server.url.rpartition(':')[2].replace('/', '_')}"}
     ages = [time.monotonic() - event.time for event in events]
     assert 0 < ages[-1] < ages[0] < 10
 

@@ -172,7 +172,8 @@ def test_frames_by_rtmp() -> None:
         pytest.skip("needs the program ffmpeg, as a server")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        url = f"rtmp://127.0.0.1:{probe.getsockname()[1]}/live/door"
+        port = probe.getsockname()[1]
+    url = f"rtmp://127.0.0.1:{port}/live/door"
     camera = "-re -f lavfi -i testsrc=size=64x48:rate=25 -t 20 -c:v libx264 -tune zerolatency -g 5 -f flv -listen 1"
     server = subprocess.Popen(["ffmpeg", "-loglevel", "quiet", *camera.split(), url], stdin=subprocess.DEVNULL)
     try:
@@ -186,5 +187,5 @@ def test_frames_by_rtmp() -> None:
         server.kill()
         server.wait()
     assert frames[0].size == (48, 64)
-    assert source.name == "127_0_0_1_live_door"
+    assert source.name == f"127_0_0_1_{port}_live_door"
     assert time.monotonic() - frames[-1].time < 10

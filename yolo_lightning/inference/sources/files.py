@@ -129,7 +129,7 @@ def _endings() -> str:
 
 def _looks_like_image(path: str) -> bool:
     try:
-        with Image.open(path):  # reads the header only
-            return True
+        with Image.open(path) as image:  # reads the header only
+            return image.format != "GIF"  # which counts as a video, as by its ending
     except Exception:  # decoders raise anything at all when bytes are wrong
         return False

@@ -6,10 +6,19 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import chain, count
+from itertools import count
+from unicodedata import normalize
+
+import numpy as np
+
+from yolo_lightning.inference.frames import Frame
+from yolo_lightning.inference.pictures import output_stem
+from yolo_lightning.paths import safe_name
 
 __all__ = ["stems_of_frames", "unique_names"]
 
+_NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
+_MOST_BYTES = 180  # of the 200 that a safe name may have
 _FRAME_NUMBER = re.compile(r"_\d+$")
 
 
@@ -18,23 +27,26 @@ def unique_names(paths: Sequence[str], reserved: Collection[str] = ()) -> list[s
 
     It is the name of the file if no other file has that name, whatever the endings and capitals: ``a/bus.jpg`` and
     ``bus.PNG`` would both write ``bus.txt``. Else it is the path from the folder that those files have in common, with
-    ``_`` for separators: ``a_bus.jpg``. If that is taken, too, a number is added: ``bus_2.png``.
+    ``_`` for separators: ``a_bus.jpg``. If that is taken, too, a number is added: ``bus_2.png``. Names are compared as
+    they are written in the end, with ``_`` for what not all systems allow in a name, and cut if they are very long.
 
     Args:
         paths: The files, in any order; one may come several times.
-        reserved: Names without ending, in lower case, that no file may get.
+        reserved: What no output may be called, as :func:`stems_of_frames` has it.
     """
     names = [os.path.basename(path) for path in paths]  # noqa: PTH119 - a hundred thousand of them
-    counts = Counter(map(_stem, names))
+    stems = [_stem(name) for name in names]
+    counts = Counter(stems)
     same: dict[str, list[int]] = defaultdict(list)
-    for position, name in enumerate(names):
-        if counts[_stem(name)] > 1 or _stem(name) in reserved:
-            same[_stem(name)].append(position)
-    taken = {stem for stem in counts if stem not in same}
+    for position, stem in enumerate(stems):
+        if counts[stem] > 1 or stem in reserved:
+            same[stem].append(position)
+    taken = {*reserved, *counts.keys() - same.keys()}
+    numbers: dict[str, Iterator[int]] = defaultdict(lambda: count(1))
     for positions in same.values():
         for position, wanted in zip(positions, _from_common([paths[each] for each in positions]), strict=True):
-            free = (name for name in _numbered(wanted) if _stem(name) not in taken and _stem(name) not in reserved)
-            names[position] = next(free)
+            candidates = (_numbered(wanted, number) for number in numbers[_stem(wanted)])
+            names[position] = next(name for name in candidates if _stem(name) not in taken)
             taken.add(_stem(names[position]))
     return names
 
@@ -46,7 +58,8 @@ def stems_of_frames(names: Iterable[str]) -> set[str]:
 
 
 def _stem(name: str) -> str:
-    return os.path.splitext(name)[0].casefold()  # noqa: PTH122
+    """What outputs are called, as file systems compare that which ignore case or how accents are encoded."""
+    return normalize("NFC", output_stem(Frame(_NO_IMAGE, name, name)).casefold())
 
 
 def _from_common(paths: Sequence[str]) -> list[str]:
@@ -59,7 +72,9 @@ def _from_common(paths: Sequence[str]) -> list[str]:
     return [os.path.relpath(path, common).replace(os.sep, "_") for path in absolute]
 
 
-def _numbered(name: str) -> Iterator[str]:
-    """The name, then with 2, 3 … at the end of its stem."""
+def _numbered(name: str, number: int) -> str:
+    """The name, from 2 on with the number at the end of its stem, where it is not cut off."""
+    if number == 1:
+        return name
     stem, ending = os.path.splitext(name)  # noqa: PTH122
-    return chain([name], (f"{stem}_{number}{ending}" for number in count(2)))
+    return f"{safe_name(stem).encode()[:_MOST_BYTES].decode(errors='ignore')}_{number}{ending}"

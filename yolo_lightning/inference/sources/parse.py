@@ -41,19 +41,21 @@ def parse_sources(
     - an integer: a camera; ``./0`` is a file
     - ``screen [number] [left top width height]``: what a screen shows; all integers that follow are its own, so put
       quotes round it if a camera comes next
-    - ``http://`` or ``https://`` with the ending of an image or video: downloaded, then as a file; else a stream
+    - ``http://`` or ``https://`` with the ending of an image or video, or if the server says that it is an image:
+      downloaded, then as a file; else a stream, as is every address in a list of streams
     - ``rtsp://`` or ``rtmp://``: a stream; ``file://``: a file
     - a page of YouTube: its video
 
     Images that follow each other become one source. What cannot be opened becomes a :class:`FailedSource`, so that the
-    others can be read.
+    others can be read. No two names are such that outputs would be called the same; see :func:`unique_names`.
 
     Args:
         tokens: The words, one or more.
         recursive: Whether the folders in a folder are searched, too.
         video_stride: Only every so-many-th frame of videos and streams is given.
-        allow_private_addresses: Whether an address may be in a private network. If not, there are no streams either,
-            for they may lead anywhere.
+        allow_private_addresses: Whether an address may be in a private network. If not, there are no cameras, screens,
+            streams or pages either, for they may lead anywhere; only pictures and videos are downloaded, from public
+            addresses. Local files and ``file://`` are still read: whoever serves others hands over bytes, not paths.
         downloads: Folder for what is downloaded; None takes one that is removed when the program ends.
         options: For live sources, as in :class:`yolo_lightning.inference.streams.LiveSource`.
 
@@ -77,10 +79,11 @@ def parse_sources(
 
 
 def _as_sources(items: Sequence[Item], video_stride: int) -> list[Source]:
-    """Opens the videos, and joins images that follow each other."""
+    """Opens the videos, joins images that follow each other, and gives all their names."""
     image_names = unique_names([item.path for item in items if isinstance(item, ImageFile)])
-    videos = [item.path for item in items if isinstance(item, VideoFile)]
-    video_names = iter(unique_names(videos, stems_of_frames(image_names)))
+    videos = [item for item in items if isinstance(item, VideoFile | Source)]
+    video_paths = [item.path if isinstance(item, VideoFile) else item.name for item in videos]
+    video_names = iter(unique_names(video_paths, stems_of_frames(image_names)))
     images = iter(image_names)
     sources: list[Source] = []
     for kind, group in groupby(items, type):
@@ -96,6 +99,7 @@ def _as_sources(items: Sequence[Item], video_stride: int) -> list[Source]:
             elif isinstance(item, Failure):
                 sources.append(FailedSource(item))
             elif isinstance(item, Source):
+                item.name = next(video_names)
                 sources.append(item)
     return sources
 

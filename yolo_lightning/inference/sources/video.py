@@ -100,7 +100,11 @@ class VideoSource(Source):
         faults: list[str] = []
         end = 0.0
         with self._opened:
-            stream = self._opened.enter_context(_open(self.path))
+            try:
+                stream = self._opened.enter_context(_open(self.path))
+            except InputError as error:  # it could be opened before
+                yield Failure(self.description, str(error).removeprefix(f"{self.path}: "))
+                return
             step = 1 / float(self.rate * self.stride)
             start = _seconds(stream, stream.start_time) or 0.0
             for number, frame in enumerate(_decode(stream, faults)):

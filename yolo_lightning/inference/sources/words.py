@@ -20,7 +20,7 @@ from yolo_lightning.errors import InputError
 from yolo_lightning.inference.frames import Failure, Source
 from yolo_lightning.inference.sources.files import MEDIA_SUFFIXES, ImageFile, VideoFile, find_media, media_file, suffix
 from yolo_lightning.inference.sources.web import download
-from yolo_lightning.web import redact
+from yolo_lightning.web import content_type, redact
 
 if TYPE_CHECKING:
     from yolo_lightning.inference.streams import LiveOptions
@@ -33,6 +33,7 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _NUMBER = re.compile(r"[0-9]+")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _SCHEMES = ("file", "http", "https", "rtmp", "rtsp")
+_STREAM_SUFFIXES = (".m3u8", ".mjpeg", ".mjpg", ".mpd")
 _YOUTUBE = ("youtube.com", "youtu.be", "youtube-nocookie.com")
 
 
@@ -65,7 +66,7 @@ class WordReader:
 
     Args:
         recursive: Whether the folders in a folder are searched, too.
-        allow_private: Whether an address may be in a private network.
+        allow_private: Whether an address may be in a private network; if not, there are no live sources.
         downloads: Folder for what is downloaded.
         options: For live sources.
     """
@@ -122,27 +123,37 @@ class WordReader:
         parts = urlsplit(word)
         if parts.scheme == "file":
             return list(find_media(url2pathname(parts.path), recursive=self._recursive))
-        if parts.scheme in ("http", "https") and suffix(unquote(parts.path)) in MEDIA_SUFFIXES:
+        if parts.scheme in ("http", "https") and self._is_file(word, suffix(unquote(parts.path))):
             path = download(word, self._download_folder(), allow_private=self._allow_private)
             return [media_file(str(path), redact(word))]
         return self._stream(word)
+
+    def _is_file(self, url: str, ending: str) -> bool:
+        """Whether a picture or video is to be downloaded; the server is asked if the ending does not tell."""
+        if ending in MEDIA_SUFFIXES:
+            return True
+        if ending in _STREAM_SUFFIXES or _is_page(url):
+            return False
+        return (content_type(url, allow_private=self._allow_private) or "").startswith("image/")
 
     def _stream(self, word: str) -> list[Item]:
         """A camera, a screen or a stream."""
         check_word(word)
         from yolo_lightning.inference.streams import CameraSource, ScreenSource, StreamSource, YouTubeSource
 
+        if not self._allow_private:
+            raise InputError(
+                "cameras, screens, streams and pages are not opened here, because they may lead into the private "
+                "network; give a picture or a video"
+            )
         if _NUMBER.fullmatch(word):
             return [CameraSource(int(word), **self._options)]
         if _is_screen(word):
             return [ScreenSource(*_screen(word), **self._options)]
         if not _URL.match(word):
             raise InputError("is no stream: give an address, the number of a camera, or a screen")
-        host = _host(word)
-        if any(host == site or host.endswith(f".{site}") for site in _YOUTUBE):
+        if _is_page(word):
             return [YouTubeSource(word, **self._options)]
-        if not self._allow_private:
-            raise InputError("streams are not opened here, because they may lead into the private network")
         return [StreamSource(word, **self._options)]
 
     def _download_folder(self) -> Path:
@@ -183,6 +194,11 @@ def _host(url: str) -> str:
     if parts.scheme != "file" and not host:
         raise InputError(f"{redact(url)}: names no host")
     return host
+
+
+def _is_page(url: str) -> bool:
+    host = _host(url)
+    return any(host == site or host.endswith(f".{site}") for site in _YOUTUBE)
 
 
 def _lines(file: str) -> list[str]:

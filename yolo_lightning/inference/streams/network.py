@@ -181,4 +181,5 @@ def _options(scheme: str) -> dict[str, str]:
 
 def _plain(parts: SplitResult) -> str:
     """A file name that says which stream it is, without secrets."""
-    return re.sub(r"\W+", "_", f"{parts.hostname}{parts.path}").strip("_")[:100]
+    place = parts.hostname if parts.port is None else f"{parts.hostname}_{parts.port}"
+    return re.sub(r"\W+", "_", f"{place}{parts.path}").strip("_")[:100]
