@@ -34,7 +34,8 @@ def as_frames(images: Any, color_order: ColorOrder = "rgb", *, allow_private_add
             Arrays are (H, W, C) or (C, H, W) with 1, 3 or 4 channels, or (H, W) grey; uint8, or floating point in
             0…1. Tensors are (C, H, W), (H, W), or (B, C, H, W) for several.
         color_order: Of arrays and tensors; files and Pillow images know their own.
-        allow_private_addresses: Whether an address may be one of a private network; services for others say no.
+        allow_private_addresses: Whether an address may be one of a private network. Services for others say no, and
+            hand over images rather than paths: files of this machine are read all the same.
 
     Raises:
         InputError: If something is no image, or cannot be read.

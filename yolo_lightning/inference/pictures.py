@@ -16,7 +16,7 @@ from PIL import Image
 from yolo_lightning.inference.frames import Frame
 from yolo_lightning.paths import safe_name, write_new_file
 
-__all__ = ["class_directories", "crop_image", "encode_jpeg", "output_stem", "save_crop", "save_picture"]
+__all__ = ["class_directories", "crop_image", "encode_jpeg", "file_stem", "output_stem", "save_crop", "save_picture"]
 
 Picture = npt.NDArray[np.uint8]
 
@@ -50,9 +50,14 @@ def _widened(low: float, high: float, gain: float, padding: float, length: int) 
     return slice(start, max(int(min(max(centre + half, 0), length)), start + 1))
 
 
+def file_stem(name: str) -> str:
+    """The plain name of outputs of a source of this name: without the ending of a file, fit for any file system."""
+    return safe_name(_FILE_ENDING.sub("", name))
+
+
 def output_stem(frame: Frame) -> str:
     """Plain name, without an ending, for the files of a frame: ``bus``, or ``clip_12`` for frame 12 of a video."""
-    stem = safe_name(_FILE_ENDING.sub("", frame.name))
+    stem = file_stem(frame.name)
     return stem if frame.number is None else f"{stem}_{frame.number}"
 
 

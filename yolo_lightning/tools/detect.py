@@ -84,8 +84,8 @@ def detect(
         batch_size: Pictures or frames that go through the network together.
         recursive: Look for pictures and videos in folders of folders, too.
         video_stride: Use every n-th frame of videos and streams.
-        stream_policy: Which frames of a stream to use if they come faster than the network is: the latest, all of them,
-            or up to a second of waiting ones.
+        stream_policy: Which frames of a stream to use if they come faster than the network is: only the latest; all,
+            where the stream waits once 32 frames do; or drop-oldest, the newest 32.
         runs: Directory of the run directories.
         name: Name of the run directory.
         save: Save pictures and videos with what was found.

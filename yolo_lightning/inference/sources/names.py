@@ -9,15 +9,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import count
 from unicodedata import normalize
 
-import numpy as np
-
-from yolo_lightning.inference.frames import Frame
-from yolo_lightning.inference.pictures import output_stem
+from yolo_lightning.inference.pictures import file_stem
 from yolo_lightning.paths import safe_name
 
 __all__ = ["stems_of_frames", "unique_names"]
 
-_NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 _MOST_BYTES = 180  # of the 200 that a safe name may have
 _FRAME_NUMBER = re.compile(r"_\d+$")
 
@@ -59,7 +55,7 @@ def stems_of_frames(names: Iterable[str]) -> set[str]:
 
 def _stem(name: str) -> str:
     """What outputs are called, as file systems compare that which ignore case or how accents are encoded."""
-    return normalize("NFC", output_stem(Frame(_NO_IMAGE, name, name)).casefold())
+    return normalize("NFC", file_stem(name).casefold())
 
 
 def _from_common(paths: Sequence[str]) -> list[str]:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from yolo_lightning.inference.convert import class_name
 from yolo_lightning.inference.frames import Source
-from yolo_lightning.inference.pictures import class_directories, output_stem, save_crop, save_picture
+from yolo_lightning.inference.pictures import class_directories, file_stem, output_stem, save_crop, save_picture
 from yolo_lightning.inference.results import DrawingOptions, Results
 from yolo_lightning.inference.writers.video import VideoWriter
-from yolo_lightning.paths import new_file, safe_name
+from yolo_lightning.paths import new_file
 
 __all__ = ["CropWriter", "PictureWriter"]
 
@@ -56,7 +56,7 @@ class PictureWriter:
             self._videos.pop(source)[0].close()
 
     def _open(self, source: Source, size: tuple[int, int]) -> VideoWriter:
-        with new_file(self.directory / f"{safe_name(Path(source.name).stem)}.mp4") as file:
+        with new_file(self.directory / f"{file_stem(source.name)}.mp4") as file:
             path = Path(file.name)
         return VideoWriter(path, source.fps or _LIVE_FPS, size, audio_from=getattr(source, "audio", None))
 
