@@ -110,6 +110,7 @@ def save_picture(picture: Picture, directory: Path, frame: Frame) -> Path:
 def encode_jpeg(picture: Picture, quality: int = _QUALITY) -> bytes:
     """A picture as the content of a JPEG file, with its colours in full resolution."""
     # By OpenCV, which lets other threads work meanwhile.
-    options = (cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
-    _, content = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
+    sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    _, content = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, quality, *sampling))
     return content.tobytes()
