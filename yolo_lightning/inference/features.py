@@ -21,8 +21,10 @@ from yolo_lightning.drawing import draw_grid
 from yolo_lightning.errors import InputError
 from yolo_lightning.inference.frames import Frame
 from yolo_lightning.inference.pictures import output_stem
-from yolo_lightning.inference.predictor import Predictor, PreparedFrames, Settings
+from yolo_lightning.inference.predictor import Predictor
+from yolo_lightning.inference.preprocess import PreparedFrames
 from yolo_lightning.inference.results import Results
+from yolo_lightning.inference.settings import Settings
 from yolo_lightning.inference.threads import WriteBehind
 from yolo_lightning.models import Detector
 from yolo_lightning.paths import new_directory, safe_name, write_new_file

@@ -60,7 +60,7 @@ def load(
         force_reload: Downloads a published file again.
         operating_point: Takes the confidence thresholds chosen on validation, and the settings of suppression that they
             presume: those stored beside the weights if True, or the file given. What ``settings`` say wins.
-        **settings: See :class:`yolo_lightning.inference.predictor.Settings`. Which classes to report is set
+        **settings: See :class:`yolo_lightning.inference.settings.Settings`. Which classes to report is set
             afterwards, by ``predictor.classes``, or in a call.
 
     Raises:

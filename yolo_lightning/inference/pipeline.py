@@ -10,7 +10,7 @@ from typing import Protocol
 
 from yolo_lightning.inference.frames import Failure, Frame, Gap, Source
 from yolo_lightning.inference.interrupt import Interrupt
-from yolo_lightning.inference.predictor import PreparedFrames
+from yolo_lightning.inference.preprocess import PreparedFrames
 from yolo_lightning.inference.results import Results
 from yolo_lightning.inference.threads import WriteBehind, read_ahead
 

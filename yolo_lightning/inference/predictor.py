@@ -5,98 +5,34 @@ from __future__ import annotations
 import warnings
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from yolo_lightning.errors import InputError
 from yolo_lightning.inference.frames import Event, Failure, Frame, Source
 from yolo_lightning.inference.inputs import ColorOrder, as_frames
 from yolo_lightning.inference.networks import Networks, Precision
-from yolo_lightning.inference.preprocess import as_size, fit_image, stack_images
+from yolo_lightning.inference.preprocess import (
+    PreparedBatch,
+    PreparedFrames,
+    as_size,
+    fit_image,
+    shown,
+    stack_images,
+    with_channels,
+)
 from yolo_lightning.inference.results import Results
-from yolo_lightning.models import Detector, Inference, Slices, TestTimeAugmentation, WeightedBoxesFusion
+from yolo_lightning.inference.settings import SETTING_NAMES, Settings, check_names, check_settings, make_nms
+from yolo_lightning.models import Detector, Inference, TestTimeAugmentation
 from yolo_lightning.ops import NMS, to_original
 from yolo_lightning.types import Detections, ImageInfo
 
-__all__ = ["Predictor", "PreparedFrames", "Settings", "class_indices"]
-
-# What people who come from YOLOv5's hub interface write.
-_OLD_NAMES = {
-    "conf": "confidence_threshold",
-    "iou": "iou_threshold",
-    "agnostic": "class_agnostic",
-    "max_det": "max_detections",
-    "amp": "precision",
-    "imgsz": "size",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How images are turned into results; each may be an attribute of a predictor, or an argument of a call.
-
-    Args:
-        size: Height and width that images are scaled to fit, or one number for both, in pixels; with slices,
-            images keep their scale.
-        augment: Test-time augmentation: images are seen at several scales and flipped, as by YOLOv5's ``--augment``.
-        confidence_threshold: Only detections above it count, 0…1; one number, or one for each class.
-        iou_threshold: Boxes of one class that overlap by more than this are one object, 0…1.
-        max_detections: Most detections of an image.
-        classes: Classes to report, by name or index; all if None.
-        class_agnostic: Boxes suppress each other whatever their classes.
-        multi_label: A box may be reported once for each class above the threshold, not for its best alone.
-        slices: Cuts large images into overlapping tiles instead of shrinking them.
-        fusion: Fuses the boxes of an ensemble, or of augmented views, instead of suppressing all but the best.
-    """
-
-    size: int | tuple[int, int] = 640
-    augment: bool | TestTimeAugmentation = False
-    confidence_threshold: float | Sequence[float] = 0.25
-    iou_threshold: float = 0.45
-    max_detections: int = 1000
-    classes: Sequence[int | str] | None = None
-    class_agnostic: bool = False
-    multi_label: bool = False
-    slices: Slices | None = None
-    fusion: WeightedBoxesFusion | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class PreparedBatch:
-    """Images fitted to one canvas, ready for the network.
-
-    Args:
-        images: (B, C, H, W) uint8 on the CPU.
-        infos: How each was fitted.
-        positions: Which of the frames each is.
-    """
-
-    images: Tensor
-    infos: list[ImageInfo]
-    positions: list[int]
-
-
-@dataclass(frozen=True, eq=False)
-class PreparedFrames:
-    """Frames and the batches that they make.
-
-    Args:
-        frames: As they came.
-        batches: One for each size of canvas.
-        seconds: Time that preparing them took.
-    """
-
-    frames: list[Frame]
-    batches: list[PreparedBatch]
-    seconds: float
+__all__ = ["Predictor"]
 
 
 class Predictor:
@@ -140,7 +76,7 @@ class Predictor:
         if len(class_names) != networks.num_classes:
             raise ValueError(f"{len(class_names)} class names for a network of {networks.num_classes} classes")
         self.__dict__.update(names=tuple(class_names), networks=networks, settings=Settings())
-        self._check(settings)
+        check_names(settings)
         self.__dict__["settings"] = self._changed(settings)
 
     @property
@@ -156,17 +92,16 @@ class Predictor:
     networks: Networks
 
     def __getattr__(self, name: str) -> Any:
-        if name in _SETTINGS:
-            return getattr(self.settings, name)
-        raise AttributeError(f"a predictor has no {name!r}{_meant(name)}")
+        check_names([name], AttributeError)
+        return getattr(self.settings, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         # A misspelt setting would otherwise be kept, and have no effect.
-        self._check([name], AttributeError)
+        check_names([name], AttributeError)
         self.__dict__["settings"] = self._changed({name: value})
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *_SETTINGS})
+        return sorted({*super().__dir__(), *SETTING_NAMES})
 
     def __repr__(self) -> str:
         return f"Predictor({len(self.names)} classes, {self.device}, {self.networks.precision}, {self.settings})"
@@ -193,7 +128,7 @@ class Predictor:
             TypeError: If a setting is unknown.
             ValueError: If a setting is wrong.
         """
-        self._check(settings)
+        check_names(settings)
         if size is not None:
             settings["size"] = size
         return self.predict(as_frames(images, color_order), self._changed(settings))
@@ -214,7 +149,7 @@ class Predictor:
             TypeError: If a setting is unknown.
             ValueError: If a setting is wrong.
         """
-        self._check(settings)
+        check_names(settings)
         return self._stream(source, self._changed(settings))
 
     def _stream(self, source: Any, settings: Settings) -> Generator[Results]:
@@ -240,7 +175,7 @@ class Predictor:
         began = perf_counter()
         groups: dict[tuple[int, ...], list[tuple[int, npt.NDArray[np.uint8], ImageInfo]]] = {}
         for position, frame in enumerate(frames):
-            image, info = fit_image(_with_channels(frame, channels), size, stride, frame.source)
+            image, info = fit_image(with_channels(frame, channels), size, stride, frame.source)
             groups.setdefault(image.shape, []).append((position, image, info))
         batches = []
         for group in groups.values():
@@ -261,7 +196,7 @@ class Predictor:
             seconds = {name: value + taken.get(name, 0.0) for name, value in seconds.items()}
         order = range(len(prepared.frames))
         return Results(
-            [_shown(frame) for frame in prepared.frames],
+            [shown(frame) for frame in prepared.frames],
             [found[position] for position in order],
             self.names,
             speed={name: 1000 * value / max(1, len(prepared.frames)) for name, value in seconds.items()},
@@ -273,7 +208,7 @@ class Predictor:
         """Detections of each image in its own pixels, on the CPU, and the seconds of each stage."""
         began = perf_counter()
         images = self.networks.to_input(batch.images)
-        nms = self._nms(settings)
+        nms = make_nms(settings, self.names)
         watch = _Stopwatch(nms)
         found = self._inference(settings, nms)(images)
         detections = [
@@ -292,71 +227,11 @@ class Predictor:
             self.networks.fused(), nms, augmentation=augmentation, fusion=settings.fusion, slices=settings.slices
         )
 
-    def _nms(self, settings: Settings) -> NMS:
-        try:
-            return NMS(
-                confidence_threshold=settings.confidence_threshold,
-                iou_threshold=settings.iou_threshold,
-                max_detections=settings.max_detections,
-                multi_label=settings.multi_label,
-                class_agnostic=settings.class_agnostic,
-                classes=class_indices(settings.classes, self.names),
-            )
-        except ValueError as error:
-            raise InputError(str(error)) from error
-        except TypeError as error:
-            raise InputError(f"a setting is of a wrong type ({error}): {settings}") from error
-
     def _changed(self, changes: dict[str, Any]) -> Settings:
         """The settings with changes, checked."""
         settings = replace(self.settings, **changes)
-        for name, kind in (("slices", Slices), ("fusion", WeightedBoxesFusion)):
-            value = getattr(settings, name)
-            if value is not None and not isinstance(value, kind):
-                raise InputError(f"{name} is {value!r}: give a yolo_lightning.models.{kind.__name__}, or None")
-        try:
-            as_size(settings.size, self.networks.stride)
-            if settings.slices is not None:
-                settings.slices.check(self.networks.stride)
-            if settings.fusion is not None:
-                settings.fusion.check(len(self.networks.detectors))
-        except ValueError as error:
-            raise InputError(str(error)) from error
-        except TypeError as error:
-            raise InputError(f"a setting is of a wrong type ({error}): {settings}") from error
-        self._nms(settings)
+        check_settings(settings, self.names, self.networks.stride, len(self.networks.detectors))
         return settings
-
-    def _check(self, settings: Any, kind: type[Exception] = TypeError) -> None:
-        for name in settings:
-            if name not in _SETTINGS:
-                raise kind(f"a predictor has no setting {name!r}{_meant(name)}")
-
-
-def class_indices(classes: Sequence[int | str] | None, names: Sequence[str]) -> list[int] | None:
-    """Indices of classes given by name or index.
-
-    Raises:
-        InputError: If there is no such class; the message names those that are alike.
-    """
-    if classes is None:
-        return None
-    if isinstance(classes, str):
-        classes = [classes]
-    return [_class_index(each, names) for each in classes]
-
-
-def _class_index(given: int | str, names: Sequence[str]) -> int:
-    if isinstance(given, str) and given in names:
-        return list(names).index(given)
-    if not isinstance(given, int | str):
-        raise InputError(f"there is no class {given!r}: give names or numbers")
-    if isinstance(given, int) or given.lstrip("-").isdigit():
-        if 0 <= int(given) < len(names):
-            return int(given)
-        raise InputError(f"there is no class {given}: the network has 0…{len(names) - 1}")
-    alike = get_close_matches(given, names) or list(names[:10])
-    raise InputError(f"there is no class {given!r}: did you mean one of {', '.join(alike)}?")
 
 
 def _events(sources: Sequence[Source]) -> Generator[Event]:
@@ -394,36 +269,3 @@ class _Stopwatch:
         if inputs[0].is_cuda:
             torch.cuda.synchronize(inputs[0].device)
         self.seconds += perf_counter() - self._began
-
-
-def _with_channels(frame: Frame, num_channels: int) -> npt.NDArray[np.uint8]:
-    """The image with as many channels as the network sees: grey is repeated, transparency dropped."""
-    image = frame.image
-    found = image.shape[2]
-    if found == num_channels:
-        return image
-    if found == 1:
-        return np.repeat(image, num_channels, axis=2)
-    if (found, num_channels) == (4, 3):
-        return np.ascontiguousarray(image[..., :3])
-    if (found, num_channels) == (3, 1):
-        return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.uint8, copy=False)
-    raise InputError(f"{frame.source} has {found} channels, but the network sees {num_channels}")
-
-
-def _shown(frame: Frame) -> Frame:
-    """The frame as a picture that can be drawn on, of three channels."""
-    image = frame.image
-    if image.shape[2] == 3:
-        return frame
-    image = np.ascontiguousarray(image[..., :3]) if image.shape[2] > 3 else np.repeat(image[..., :1], 3, axis=2)
-    return replace(frame, image=image)
-
-
-def _meant(name: str) -> str:
-    """What to write instead, for an error."""
-    meant = _OLD_NAMES.get(name) or next(iter(get_close_matches(name, _SETTINGS)), None)
-    return f"; did you mean {meant}?" if meant else f"; settings are {', '.join(_SETTINGS)}"
-
-
-_SETTINGS = tuple(field.name for field in fields(Settings))
