@@ -62,6 +62,6 @@ class DetectionView:
         Without a terminal nobody might be there to close it.
         """
         if self._pictures_only and self._window.is_shown and sys.stderr.isatty():
-            print_line("press q in the window, or close it, to end")
             with suppress(KeyboardInterrupt):
+                print_line("press q in the window, or close it, to end")
                 self._window.wait()
