@@ -23,7 +23,8 @@ from yolo_lightning.inference.window import Window
 from yolo_lightning.inference.writers.video import VideoWriter
 from yolo_lightning.models import save_weights
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+# Windows and processes of their own: slow, and never to be waited for without an end.
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow, pytest.mark.timeout(180)]
 
 OPTIONS = ("--image-size=64", "--device=cpu")
 
@@ -152,8 +153,8 @@ def test_the_last_picture_stays_until_q(started, display, media):
     assert {path.name for path in (media / "runs/detect").iterdir()} == {"a.png", "b.png"}, "complete by now"
     assert wait_for(lambda: shows(display, 200))
     assert process.poll() is None
-    display.press("q")
-    assert process.wait(timeout=60) == 0
+    assert wait_for(lambda: display.press("q") or process.poll() is not None, 60)
+    assert process.wait() == 0
     assert wait_for(lambda: not display.picture().any())
     os.close(ours)
 
@@ -180,7 +181,7 @@ def test_without_a_terminal_the_window_closes_by_itself(detect, display, media, 
 def test_q_ends_a_video(started, display, media):
     process = started("clip.mp4", "--view", "--save-json", "--confidence-threshold=1")
     assert wait_for(lambda: shows(display, 128))
-    display.press("q")
+    assert wait_for(lambda: display.press("q") or process.poll() is not None, 60)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output
     entries = json.loads((media / "runs/detect/detections.json").read_text())
