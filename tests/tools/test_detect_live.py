@@ -146,10 +146,12 @@ def shows(display, value, size=(48, 64)):
 def test_the_last_picture_stays_until_q(started, display, media):
     """Standard error is a terminal, as where a person types."""
     ours, theirs = pty.openpty()
-    process = started("a.png", "b.png", "--view", "--confidence-threshold=1", stderr=theirs)
+    said = media / "said.txt"
+    with said.open("w") as file:
+        process = started("a.png", "b.png", "--view", "--confidence-threshold=1", stderr=theirs, stdout=file)
     os.close(theirs)
-    assert process.stdout.readline().startswith("2 images or frames")
-    assert "press q in the window" in process.stdout.readline()
+    assert wait_for(lambda: "press q in the window" in said.read_text(), 90), said.read_text()
+    assert said.read_text().startswith("2 images or frames")
     assert {path.name for path in (media / "runs/detect").iterdir()} == {"a.png", "b.png"}, "complete by now"
     assert wait_for(lambda: shows(display, 200))
     assert process.poll() is None
@@ -161,9 +163,11 @@ def test_the_last_picture_stays_until_q(started, display, media):
 
 def test_ctrl_c_while_the_last_picture_stays(started, display, media):
     ours, theirs = pty.openpty()
-    process = started("a.png", "--view", stderr=theirs)
+    said = media / "said.txt"
+    with said.open("w") as file:
+        process = started("a.png", "--view", stderr=theirs, stdout=file)
     os.close(theirs)
-    assert "press q in the window" in process.stdout.readline() + process.stdout.readline()
+    assert wait_for(lambda: "press q in the window" in said.read_text(), 90), said.read_text()
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 0
     os.close(ours)
