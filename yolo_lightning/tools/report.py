@@ -64,3 +64,4 @@ def _print(content: Text | Table, soft_wrap: bool = False) -> None:
         console.print(content, soft_wrap=soft_wrap)
     # A terminal that does not know a character shows its escape.
     sys.stdout.write(capture.get().encode(console.encoding, "backslashreplace").decode(console.encoding))
+    sys.stdout.flush()  # a pipe or file shows it now, not when a command that waits has ended
