@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import cv2
 import numpy as np
@@ -17,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from yolo_lightning.closing import Closing
 from yolo_lightning.drawing import draw_grid
 from yolo_lightning.errors import InputError
 from yolo_lightning.inference.frames import Frame
@@ -49,7 +48,7 @@ class _Maps:
     folders: list[Path]
 
 
-class FeatureRecorder:
+class FeatureRecorder(Closing):
     """A predictor that also writes the feature maps of its network, as YOLOv5's ``detect.py --visualize`` does.
 
     Stands in for the predictor in :func:`~yolo_lightning.inference.pipeline.run_pipeline`; the results are the same. Of
@@ -76,14 +75,6 @@ class FeatureRecorder:
         self.directory = directory
         self._folders: list[Path] = []
         self._write = WriteBehind(_write, _BEHIND)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Waits until all is written.

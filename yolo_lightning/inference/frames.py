@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+
+from yolo_lightning.closing import Closing
 
 __all__ = ["Event", "Failure", "Frame", "Gap", "Source"]
 
@@ -69,7 +69,7 @@ class Failure:
 Event = Frame | Gap | Failure
 
 
-class Source(ABC):
+class Source(Closing, ABC):
     """Yields frames, once; close it in the end, or use it as a context manager.
 
     Opening it (the constructor) checks what can be checked at once and raises InputError; what goes wrong later is an
@@ -96,11 +96,3 @@ class Source(ABC):
     def close(self) -> None:
         """Frees files, devices and threads; may be called twice."""
         return
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from time import sleep
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from yolo_lightning.closing import Closing
 from yolo_lightning.errors import InputError
 
 __all__ = ["Window", "check_display"]
@@ -17,7 +17,7 @@ __all__ = ["Window", "check_display"]
 _TICK = 0.02  # seconds between looks at keys and mouse
 
 
-class Window:
+class Window(Closing):
     """Shows pictures one after the other; use it from one thread, the main one.
 
     It appears with the first picture. Closing it, or the keys q and Escape, end it. Pictures larger than the screen are
@@ -57,14 +57,6 @@ class Window:
         self._label: Any = tkinter.Label(self._root, borderwidth=0)
         self._label.pack()
         self.is_open, self.is_shown = True, False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def show(self, picture: npt.NDArray[np.uint8]) -> bool:
         """Shows a picture (H, W, 3) uint8 RGB; whether the window is still open."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import zipfile
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from yolo_lightning.closing import Closing
 from yolo_lightning.errors import InputError
 from yolo_lightning.models.unpickler import Storage, TensorRecord, unpickle
 
@@ -20,7 +20,7 @@ _MAX_DIMENSIONS = 8
 _MAX_EXPANSION = 4  # tensors may share their numbers, but not so that a small file fills the memory
 
 
-class TorchArchive:
+class TorchArchive(Closing):
     """Reads such a file; runs nothing that it holds, and takes little more memory than the file has bytes.
 
     Use it in a ``with`` block.
@@ -44,12 +44,8 @@ class TorchArchive:
         self._file_size = path.stat().st_size
         self._budget = _MAX_EXPANSION * self._file_size
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Closes the file; may be called twice."""
         self._zip.close()
 
     def load(self) -> Any:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
 
+from yolo_lightning.closing import Closing
 from yolo_lightning.drawing import draw_grid
 from yolo_lightning.drawing.boxes import Picture
 from yolo_lightning.inference.frames import Source
@@ -18,7 +17,7 @@ from yolo_lightning.tools.report import print_line
 __all__ = ["DetectionView"]
 
 
-class DetectionView:
+class DetectionView(Closing):
     """Shows each picture and frame when it is done; several streams side by side, each with its newest frame.
 
     Args:
@@ -36,12 +35,8 @@ class DetectionView:
         self._newest: dict[str, Picture] = {}
         self._window = Window("yolo-lightning")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Closes the window; may be called twice."""
         self._window.close()
 
     def show(self, results: Results) -> bool:

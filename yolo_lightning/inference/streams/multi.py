@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from threading import Condition
-from types import TracebackType
-from typing import Self
 
+from yolo_lightning.closing import Closing
 from yolo_lightning.errors import InputError
 from yolo_lightning.inference.frames import Event, Frame, Source
 from yolo_lightning.inference.streams.live import LiveSource
@@ -14,7 +13,7 @@ from yolo_lightning.inference.streams.live import LiveSource
 __all__ = ["MultiStream"]
 
 
-class MultiStream:
+class MultiStream(Closing):
     """Reads live sources in rounds; each gives at most one frame to a round, so that none keeps the others waiting.
 
     A round starts as soon as one source has something. A source that fails or ends does not stop the others.
@@ -51,14 +50,6 @@ class MultiStream:
             source.stop()  # all at once, so that the waits for them do not add up
         for source in self.sources:
             source.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _wait(self) -> list[tuple[LiveSource, Event]]:
         """What is new once there is something; empty when all have ended."""

@@ -7,13 +7,13 @@ import warnings
 from contextlib import ExitStack, closing
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from yolo_lightning.closing import Closing
 from yolo_lightning.errors import InputError
 from yolo_lightning.extras import require
 from yolo_lightning.inference.writers.sound import Sound
@@ -31,7 +31,7 @@ _KEY_FRAME_SECONDS = 2  # what a killed process loses at most, and how finely pl
 _HD_LINES = 720  # from here on players take BT.709 for granted, below BT.601
 
 
-class VideoWriter:
+class VideoWriter(Closing):
     """Writes frames to an MP4 file, as H.264 in 4:2:0.
 
     What was written before an error, Ctrl-C or even the end of the process by force can be played: every two seconds
@@ -141,14 +141,6 @@ class VideoWriter:
             self._file.close()
             if self._container is None:
                 self.path.unlink(missing_ok=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _mux(self, frame: Any) -> None:
         """Encodes a frame, or with None what is held back, and adds the sound up to there."""
