@@ -49,6 +49,11 @@ class EMA(WeightAveraging):
         self._averaged.to(pl_module.device)
         # AveragedModel would copy instead of average at its first update; the copy has happened already.
         self._averaged.n_averaged.fill_(1)
+        if any(
+            average.dtype != weight.dtype
+            for average, weight in zip(self._averaged.module.parameters(), pl_module.parameters(), strict=True)
+        ):  # weights kept in half precision (bf16-true): AveragedModel takes such pairs one by one only
+            self._averaged.multi_avg_fn, self._averaged.avg_fn = None, self._average_one
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -94,13 +99,19 @@ class EMA(WeightAveraging):
 
     @torch.no_grad()
     def _average(self, averages: list[Tensor], weights: list[Tensor], _num_averaged: Tensor) -> None:
-        if not averages[0].is_floating_point():
+        if averages[0].is_floating_point():
+            # lerp keeps a frozen tensor, which equals its average, bit by bit.
+            torch._foreach_lerp_(averages, weights, 1 - self._decay)
+        else:
             torch._foreach_copy_(averages, weights)
-            return
-        # Weights kept in half precision (bf16-true) have an average in float32.
-        weights = [weight.to(average.dtype) for weight, average in zip(weights, averages, strict=True)]
-        # lerp keeps a frozen tensor, which equals its average, bit by bit.
-        torch._foreach_lerp_(averages, weights, 1 - ema_decay(self._update, self.decay, self.ramp))
+
+    @torch.no_grad()
+    def _average_one(self, average: Tensor, weight: Tensor, _num_averaged: Tensor | int) -> Tensor:
+        return average.lerp(weight.to(average.dtype), 1 - self._decay) if average.is_floating_point() else weight
+
+    @property
+    def _decay(self) -> float:
+        return ema_decay(self._update, self.decay, self.ramp)
 
 
 def broadcast_buffers(trainer: Trainer, module: nn.Module) -> None:
