@@ -65,6 +65,7 @@ class FakeMemory(MemoryMeter):
 
     def peak(self, step: Callable[[], None]) -> int | None:
         kept = 0
+        assert (torch.backends.cudnn.enabled, torch.backends.cudnn.benchmark) == (True, False), "as in training"
 
         def keep(tensor: torch.Tensor) -> torch.Tensor:
             nonlocal kept

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import gc
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -142,7 +143,7 @@ class AutoBatch(Callback):
         canvas = _largest_canvas(trainer)
         available = meter.available()
         devices = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), torch.backends.cudnn.flags(benchmark=False):
+        with torch.random.fork_rng(devices=devices), _no_benchmark():
             trial = _Trial(pl_module, trainer.precision_plugin, device)
             needed, failed = _try_sizes(trial, meter, canvas)
             reserved = _COPIES * trial.num_bytes
@@ -152,6 +153,17 @@ class AutoBatch(Callback):
         size = choose_batch_size(needed, failed, self.fraction * available - reserved)
         _say(_reasoning(meter.name, canvas, trainer.precision, needed, failed, available, self.fraction, size))
         return size
+
+
+@contextmanager
+def _no_benchmark() -> Iterator[None]:
+    """Sizes that are tried once are not worth a search for the fastest algorithm of each."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def choose_batch_size(needed: Mapping[int, int], failed: int | None, budget: float) -> int:
