@@ -18,7 +18,7 @@ __all__ = ["Counts", "FrameDetector", "Sink", "run_pipeline"]
 
 _STAGES = ("read", "preprocess", "inference", "postprocess", "write")
 _BATCHES_AHEAD = 2
-_FRAMES_BEHIND = 4
+_BATCHES_BEHIND = 4
 _BATCH_BYTES = 128 * 2**20  # of images, so that batches of large ones do not fill the memory
 
 Sink = Callable[[Results, Source], None]
@@ -96,7 +96,7 @@ def run_pipeline(
     """
     counts = Counts() if counts is None else counts
     try:
-        with Interrupt() as interrupt, closing(WriteBehind(_timed(sink, counts), _FRAMES_BEHIND)) as writer:
+        with Interrupt() as interrupt, closing(WriteBehind(_timed(sink, counts), _BATCHES_BEHIND)) as writer:
             for batch in _until_interrupted(_batches(predictor, sources, batch_size, counts), interrupt):
                 for event in batch.events:
                     if isinstance(event, Failure):
@@ -115,7 +115,7 @@ def run_pipeline(
 def _detect(
     predictor: FrameDetector,
     batch: _Batch,
-    writer: WriteBehind[tuple[Results, Source]],
+    writer: WriteBehind[tuple[Results, list[Source]]],
     on_results: Callable[[Results], bool],
     counts: Counts,
 ) -> bool:
@@ -124,9 +124,8 @@ def _detect(
     counts.num_frames += len(results)
     for stage, milliseconds in (results.speed or {}).items():
         counts.seconds[stage] += milliseconds * len(results) / 1000
-    for each, source in zip(results, batch.sources, strict=True):
-        counts.num_detections += len(each.detections[0])
-        writer((each, source))
+    counts.num_detections += sum(len(found) for found in results.detections)
+    writer((results, batch.sources))
     return on_results(results)
 
 
@@ -140,10 +139,11 @@ def _until_interrupted(batches: Generator[_Batch], interrupt: Interrupt) -> Iter
             yield batch
 
 
-def _timed(sink: Sink, counts: Counts) -> Callable[[tuple[Results, Source]], None]:
-    def write(item: tuple[Results, Source]) -> None:
+def _timed(sink: Sink, counts: Counts) -> Callable[[tuple[Results, list[Source]]], None]:
+    def write(item: tuple[Results, list[Source]]) -> None:
         began = perf_counter()
-        sink(*item)
+        for result, source in zip(*item, strict=True):
+            sink(result, source)
         counts.seconds["write"] += perf_counter() - began
 
     return write
