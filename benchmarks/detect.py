@@ -1,6 +1,6 @@
 """Frames per second of ``detect``, its stages, and a plain loop, in one run.
 
-    python benchmarks/detect.py WEIGHTS IMAGES [--frames 300]
+    python benchmarks/detect.py WEIGHTS IMAGES [--frames 300] [--threads 1] [--device cuda --batch-size 16]
 
 IMAGES is a folder of pictures, of which a video of 1280 × 720 pixels is made as well. For pictures and video, in
 float32 and bfloat16: each stage alone (decoding, fitting and network, suppression, drawing, writing), a plain loop of
@@ -14,6 +14,7 @@ import argparse
 import statistics
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
 
@@ -60,15 +61,16 @@ def best_seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
     return min(seconds)
 
 
-def stage_rates(predictor: Predictor, source: Sequence[Path], folder: Path) -> dict[str, float]:
+def stage_rates(predictor: Predictor, source: Sequence[Path], folder: Path, batch_size: int) -> dict[str, float]:
     """Frames per second of each stage alone."""
     frames = frames_of(parse_sources(source))
-    shown = frames[: min(len(frames), 60)]
-    prepared = [predictor.prepare([frame]) for frame in shown]
-    results = [predictor.detect(each) for each in prepared]
-    suppression = sum((each.speed or {})["postprocess"] for each in results) / 1000
+    shown = frames[: min(len(frames), 64)]
+    batches = [shown[start : start + batch_size] for start in range(0, len(shown), batch_size)]
+    found = [predictor.predict(batch) for batch in batches * 2][len(batches) :]  # the first time is slower on a GPU
+    suppression = sum((each.speed or {})["postprocess"] * len(each) for each in found) / 1000
     decoding = best_seconds(lambda: frames_of(parse_sources(source)), 1)
-    network = best_seconds(lambda: [predictor.detect(predictor.prepare([frame])) for frame in shown]) - suppression
+    network = best_seconds(lambda: [predictor.predict(batch) for batch in batches]) - suppression
+    results = [result for each in found for result in each]
     pictures = [each.render()[0] for each in results]
     drawing = best_seconds(lambda: [each.render() for each in results])
     writing = best_seconds(lambda: write_all(results, pictures, folder))
@@ -93,20 +95,22 @@ def write_all(results: Sequence[Results], pictures: Sequence[np.ndarray], folder
                 video.write(picture)
 
 
-def plain_rate(predictor: Predictor, source: Sequence[Path]) -> float:
+def plain_rate(predictor: Predictor, source: Sequence[Path], batch_size: int) -> float:
     """Frames per second of decoding, network and suppression, one after the other, without drawing or writing."""
     began, count = perf_counter(), 0
-    for each in parse_sources(source):
-        for event in each:
-            if isinstance(event, Frame):
-                predictor.predict([event])
-                count += 1
+    events = (event for each in parse_sources(source) for event in each)
+    frames = (event for event in events if isinstance(event, Frame))
+    while batch := list(islice(frames, batch_size)):
+        predictor.predict(batch)
+        count += len(batch)
     return count / (perf_counter() - began)
 
 
-def command_rate(predictor: Predictor, source: Sequence[Path], folder: Path) -> tuple[float, dict[str, float]]:
+def command_rate(
+    predictor: Predictor, source: Sequence[Path], folder: Path, batch_size: int
+) -> tuple[float, dict[str, float]]:
     """Frames per second of the command once the weights are loaded, and the seconds that its stages were busy."""
-    run = DetectionRun(predictor, Outputs(runs=folder, name="detect"))
+    run = DetectionRun(predictor, Outputs(runs=folder, name="detect"), batch_size=batch_size)
     began = perf_counter()
     run(parse_sources(source))
     return run.counts.num_frames / (perf_counter() - began), run.counts.seconds
@@ -138,9 +142,13 @@ def main() -> None:
     parser.add_argument("images", type=Path)
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--threads", type=int, help="of the network on a CPU, where stages and network share the cores")
     options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
     images = sorted(options.images.glob("*.jpg"))
-    print(f"{torch.get_num_threads()} threads, {options.device}")
+    print(f"{torch.get_num_threads()} threads, {options.device}, batches of {options.batch_size}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_video(images, folder / "clip.mp4", options.frames)
@@ -148,9 +156,9 @@ def main() -> None:
             predictor = load(options.weights, device=options.device, precision=precision, size=SIZE)
             predictor(str(images[0]))
             for title, source in (("pictures", [options.images] * 5), ("video", [folder / "clip.mp4"])):
-                rates = stage_rates(predictor, source, folder)
-                plain = plain_rate(predictor, source)
-                command, busy = command_rate(predictor, source, folder / "runs")
+                rates = stage_rates(predictor, source, folder, options.batch_size)
+                plain = plain_rate(predictor, source, options.batch_size)
+                command, busy = command_rate(predictor, source, folder / "runs", options.batch_size)
                 slowest = min(rates, key=lambda stage: rates[stage])
                 print(f"{title}, {precision}")
                 print("  alone:   " + ", ".join(f"{stage} {rate:.1f}/s" for stage, rate in rates.items()))
