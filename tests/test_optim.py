@@ -239,13 +239,14 @@ def test_trajectory_of_the_reference(golden: Path, shared: Path):
     for name in ("loss", "box", "obj", "cls"):
         np.testing.assert_allclose(ours[:60, column(name)], theirs[:60, column(name)], rtol=1e-7, err_msg=name)
         # At the last step, 133, the edge of a predicted box lies 2e-4 of a cell from that of its label, where the
-        # gradient of the IoU jumps: a computation that rounds otherwise may end on the other side, 4e-3 away.
-        np.testing.assert_allclose(ours[:, column(name)], theirs[:, column(name)], rtol=1e-3, err_msg=name)
+        # gradient of the IoU jumps: a processor that rounds otherwise may end on the other side, 4e-3 away.
+        np.testing.assert_allclose(ours[:134, column(name)], theirs[:134, column(name)], rtol=1e-4, err_msg=name)
+        np.testing.assert_allclose(ours[134:, column(name)], theirs[134:, column(name)], rtol=1e-2, err_msg=name)
     stepped = theirs[:, column("optimizer_stepped")] > 0
-    np.testing.assert_allclose(
-        ours[stepped, column("grad_norm_before_clip")], theirs[stepped, column("grad_norm_before_clip")], rtol=1e-3
-    )
+    norms, wanted = (rows[stepped, column("grad_norm_before_clip")] for rows in (ours, theirs))
+    np.testing.assert_allclose(norms[:-2], wanted[:-2], rtol=2e-4)
+    np.testing.assert_allclose(norms[-2:], wanted[-2:], rtol=1e-2)  # at step 133, and after it
     final = official_state_dict(detector)
     assert update == arrays["ema_updates"]
-    for state, norms in ((final, arrays["final_norms"]), (average, arrays["ema_norms"])):
-        np.testing.assert_allclose([float(state[name].norm()) for name in facts["key_order"]], norms, rtol=1e-3)
+    for state, wanted in ((final, arrays["final_norms"]), (average, arrays["ema_norms"])):
+        np.testing.assert_allclose([float(state[name].norm()) for name in facts["key_order"]], wanted, rtol=3e-3)

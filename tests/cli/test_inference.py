@@ -41,9 +41,11 @@ OPTIONS: dict[str, list[str]] = {
 def networks(shapes: Path, config: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A checkpoint and a file of weights, of two epochs of a run."""
     folder = tmp_path_factory.mktemp("networks")
-    check_run("fit", f"--config={config}", "--trainer.max_epochs=12", "--checkpoint.save_period=8", cwd=folder)
+    # as slow and long as it takes for figures that are not zero, however a processor rounds
+    options = ["--model.optimizer.lr=0.002", "--trainer.max_epochs=40", "--checkpoint.save_period=30"]
+    check_run("fit", f"--config={config}", *options, cwd=folder)
     checkpoints = folder / "runs" / "fit" / "checkpoints"
-    return checkpoints / "epoch8.ckpt", checkpoints / "last.safetensors"
+    return checkpoints / "epoch30.ckpt", checkpoints / "last.safetensors"
 
 
 def options_of(name: str, networks: tuple[Path, Path]) -> list[str]:
@@ -154,7 +156,7 @@ def test_messages(name: str, config: Path, networks: tuple[Path, Path], capsys: 
 
 def test_names_that_differ_are_warned_of(networks: tuple[Path, Path]):
     names = ["circle", "square", "triangle", "star", "plus"]
-    with pytest.warns(UserWarning, match=r"names of network and .*epoch8.ckpt differ: 'plus' is 'cross' there"):
+    with pytest.warns(UserWarning, match=r"names of network and .*epoch30.ckpt differ: 'plus' is 'cross' there"):
         DetectionModule(names, ensemble=[str(networks[0])])
 
 
