@@ -51,32 +51,29 @@ def frames_of(sources: Iterable[Source]) -> list[Frame]:
     return [event for event in events if isinstance(event, Frame)]
 
 
-def best_seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """Of several rounds; the machine may have other work."""
-    seconds = []
-    for _ in range(rounds):
-        began = perf_counter()
-        work()
-        seconds.append(perf_counter() - began)
-    return min(seconds)
+def seconds_of(work: Callable[[], object]) -> float:
+    """How long something takes."""
+    began = perf_counter()
+    work()
+    return perf_counter() - began
 
 
 def stage_rates(predictor: Predictor, source: Sequence[Path], folder: Path, batch_size: int) -> dict[str, float]:
     """Frames per second of each stage alone."""
     frames = frames_of(parse_sources(source))
-    shown = frames[: min(len(frames), 64)]
+    shown = frames[:120]
     batches = [shown[start : start + batch_size] for start in range(0, len(shown), batch_size)]
-    found = [predictor.predict(batch) for batch in batches * 2][len(batches) :]  # the first time is slower on a GPU
+    decoding = seconds_of(lambda: frames_of(parse_sources(source)))
+    found: list[Results] = []
+    network = seconds_of(lambda: found.extend(predictor.predict(batch) for batch in batches))
     suppression = sum((each.speed or {})["postprocess"] * len(each) for each in found) / 1000
-    decoding = best_seconds(lambda: frames_of(parse_sources(source)), 1)
-    network = best_seconds(lambda: [predictor.predict(batch) for batch in batches]) - suppression
     results = [result for each in found for result in each]
     pictures = [each.render()[0] for each in results]
-    drawing = best_seconds(lambda: [each.render() for each in results])
-    writing = best_seconds(lambda: write_all(results, pictures, folder))
+    drawing = seconds_of(lambda: [each.render() for each in results])
+    writing = seconds_of(lambda: write_all(results, pictures, folder))
     return {
         "decode": len(frames) / decoding,
-        "model": len(shown) / network,
+        "model": len(shown) / (network - suppression),
         "NMS": len(shown) / suppression,
         "draw": len(shown) / drawing,
         "write": len(shown) / writing,
@@ -135,6 +132,28 @@ def latencies(weights: Path, image: Path, device: str) -> tuple[float, float]:
     return 1000 * statistics.median(ours[10:]), 1000 * statistics.median(bare[10:])
 
 
+def report(predictor: Predictor, source: Sequence[Path], folder: Path, batch_size: int) -> None:
+    """Prints medians of rounds of all measurements, and of their ratios, so that both sides see the same machine."""
+    rounds = []
+    for _ in range(ROUNDS):
+        rates = stage_rates(predictor, source, folder, batch_size)
+        plain = plain_rate(predictor, source, batch_size)
+        rounds.append((rates, plain, *command_rate(predictor, source, folder / "runs", batch_size)))
+    alone = {name: statistics.median(rates[name] for rates, *_ in rounds) for name in rounds[0][0]}
+    slowest = min(alone, key=lambda stage: alone[stage])
+    of_slowest = statistics.median(command / rates[slowest] for rates, _, command, _ in rounds)
+    of_plain = statistics.median(command / plain for _, plain, command, _ in rounds)
+    busy = rounds[-1][3]
+    print("  alone:   " + ", ".join(f"{stage} {rate:.1f}/s" for stage, rate in alone.items()))
+    print(f"  NMS takes {alone['model'] / alone['NMS']:.1%} of the time of the model")
+    print(f"  plain loop without drawing and writing {statistics.median(plain for _, plain, _, _ in rounds):.1f}/s")
+    print(
+        f"  command  {statistics.median(command for _, _, command, _ in rounds):.1f}/s = {of_slowest:.2f} × its "
+        f"slowest stage ({slowest}), {of_plain:.2f} × the plain loop; busy: "
+        + ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in busy.items())
+    )
+
+
 def main() -> None:
     """Prints all figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -154,21 +173,10 @@ def main() -> None:
         make_video(images, folder / "clip.mp4", options.frames)
         for precision in ("float32", "bfloat16"):
             predictor = load(options.weights, device=options.device, precision=precision, size=SIZE)
-            predictor(str(images[0]))
             for title, source in (("pictures", [options.images] * 5), ("video", [folder / "clip.mp4"])):
-                rates = stage_rates(predictor, source, folder, options.batch_size)
-                plain = plain_rate(predictor, source, options.batch_size)
-                command, busy = command_rate(predictor, source, folder / "runs", options.batch_size)
-                slowest = min(rates, key=lambda stage: rates[stage])
+                predictor.predict(frames_of(parse_sources(source))[: options.batch_size])  # the first is slow on a GPU
                 print(f"{title}, {precision}")
-                print("  alone:   " + ", ".join(f"{stage} {rate:.1f}/s" for stage, rate in rates.items()))
-                print(f"  NMS takes {rates['model'] / rates['NMS']:.1%} of the time of the model")
-                print(f"  plain loop without drawing and writing {plain:.1f}/s")
-                print(
-                    f"  command  {command:.1f}/s = {command / rates[slowest]:.2f} × its slowest stage ({slowest}), "
-                    f"{command / plain:.2f} × the plain loop; busy: "
-                    + ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in busy.items())
-                )
+                report(predictor, source, folder, options.batch_size)
         ours, bare = latencies(options.weights, images[0], options.device)
         print(f"one image: predictor {ours:.1f} ms = {ours / bare:.2f} × the fused network alone ({bare:.1f} ms)")
 

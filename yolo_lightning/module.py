@@ -14,7 +14,7 @@ from torch.optim import SGD, Optimizer
 
 from yolo_lightning.errors import InputError
 from yolo_lightning.losses import YOLOv5Loss
-from yolo_lightning.metrics import DetectionMetrics
+from yolo_lightning.metrics import DetectionMetrics, EvaluationData
 from yolo_lightning.models import Detector, Head, Inference, describe, detector_from_weights, load_weights
 from yolo_lightning.ops import NMS, to_original
 from yolo_lightning.optim import LinearSchedule, Schedule, Warmup, parameter_groups, scale_weight_decay
@@ -306,6 +306,7 @@ class DetectionModule(LightningModule):
 
     def _log_evaluation(self, prefix: str) -> None:
         results = self.metrics.compute()
+        self.evaluation = self.metrics.evaluated
         losses = self._mean_losses()
         self.metrics.reset()
         self._batch_losses.clear()
@@ -315,6 +316,8 @@ class DetectionModule(LightningModule):
 
     results: dict[str, Any]
     """All figures of the last evaluation, those of single classes and the curves included."""
+    evaluation: EvaluationData | None
+    """The detections and labels of the last evaluation, of all processes."""
 
     def _mean_losses(self) -> dict[str, float]:
         """Mean over the batches, summed in one order whatever process had which batch."""

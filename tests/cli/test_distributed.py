@@ -32,7 +32,7 @@ def test_two_processes_train_and_measure(tmp_path: Path):
     runs = tmp_path / "runs"
     assert [path.name for path in runs.iterdir()] == ["fit"]
     assert {path.name for path in (runs / "fit").iterdir()} == {
-        "config.yaml", "metrics.csv", "metrics.json", "times.csv", "checkpoints", "images",
+        "config.yaml", "metrics.csv", "metrics.json", "times.csv", "evaluation.npz", "checkpoints", "images",
     }  # fmt: skip
 
     first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2))
@@ -125,7 +125,7 @@ def test_two_nodes(tmp_path: Path):
     runs = tmp_path / "runs"
     assert [path.name for path in runs.iterdir()] == ["fit"]
     assert {path.name for path in (runs / "fit").iterdir()} == {
-        "config.yaml", "metrics.csv", "metrics.json", "times.csv", "checkpoints", "images",
+        "config.yaml", "metrics.csv", "metrics.json", "times.csv", "evaluation.npz", "checkpoints", "images",
     }  # fmt: skip
     best = runs / "fit" / "checkpoints" / "best.ckpt"
     check_run("validate", "--config=tiny.yaml", f"--ckpt_path={best}", cwd=tmp_path)

@@ -55,6 +55,7 @@ def test_run_directory(first: Path):
         "metrics.csv",
         "metrics.json",
         "times.csv",
+        "evaluation.npz",
         "checkpoints/best.ckpt",
         "checkpoints/best.safetensors",
         "checkpoints/last.ckpt",

@@ -5,6 +5,7 @@ from yolo_lightning.callbacks.auto_batch import AutoBatch
 from yolo_lightning.callbacks.checkpoint import RunCheckpoint
 from yolo_lightning.callbacks.class_balance import ClassBalance
 from yolo_lightning.callbacks.ema import EMA
+from yolo_lightning.callbacks.evaluation_file import EvaluationFile
 from yolo_lightning.callbacks.finite import FiniteCheck
 from yolo_lightning.callbacks.freeze import Freeze
 from yolo_lightning.callbacks.metrics_file import MetricsFile
@@ -22,6 +23,7 @@ __all__ = [
     "ChooseOperatingPoint",
     "ClassBalance",
     "DetectionProgressBar",
+    "EvaluationFile",
     "FiniteCheck",
     "Freeze",
     "MetricsFile",

@@ -24,6 +24,7 @@ from yolo_lightning.callbacks import (
     ChooseOperatingPoint,
     ClassBalance,
     DetectionProgressBar,
+    EvaluationFile,
     FiniteCheck,
     Freeze,
     MetricsFile,
@@ -81,6 +82,7 @@ class YOLOCLI(LightningCLI):
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.add_lightning_class_args(Pictures, "pictures")
+        parser.add_lightning_class_args(EvaluationFile, "evaluation_file")
         parser.add_lightning_class_args(Predictions, "predictions")
         parser.add_lightning_class_args(FiniteCheck, "finite_check")
         parser.add_lightning_class_args(StepTimes, "step_times")

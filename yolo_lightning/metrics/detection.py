@@ -17,7 +17,7 @@ from yolo_lightning.metrics.confusion import CONFUSION_IOU, confusion_matrix
 from yolo_lightning.metrics.matching import EvaluationData, candidate_pairs
 from yolo_lightning.metrics.yolov5 import yolov5_metrics
 
-__all__ = ["DetectionMetrics", "MetricValue"]
+__all__ = ["DetectionMetrics", "MetricValue", "evaluate"]
 
 MetricValue = float | int | npt.NDArray[Any]
 
@@ -125,10 +125,11 @@ class DetectionMetrics(Metric):
             # torchmetrics would leave the states of all processes in place, which no reset clears.
             self.unsync(should_unsync=self._is_synced)
             raise
-        confusion_pairs = candidate_pairs(data, CONFUSION_IOU)
-        pairs = confusion_pairs.where(confusion_pairs.ious >= IOU_THRESHOLDS[0])
-        matrix = confusion_matrix(data, confusion_pairs, reference_quirks=self.reference_quirks)
-        return {**coco_metrics(data, pairs), **yolov5_metrics(data, pairs), "confusion_matrix": matrix}
+        self.evaluated = data
+        return evaluate(data, reference_quirks=self.reference_quirks)
+
+    evaluated: EvaluationData | None = None
+    """What the last ``compute`` read its numbers from."""
 
     def gather(self) -> EvaluationData:
         """What all processes hold together; each of them must call this, and gets the same.
@@ -223,6 +224,14 @@ class DetectionMetrics(Metric):
         tensor = dim_zero_cat(value) if isinstance(value, Tensor) or len(value) else self._empty(name)
         array: npt.NDArray[Any] = tensor.cpu().numpy()
         return array
+
+
+def evaluate(data: EvaluationData, *, reference_quirks: bool = False) -> dict[str, MetricValue]:
+    """Reads all numbers from detections and labels, as ``DetectionMetrics.compute`` says."""
+    confusion_pairs = candidate_pairs(data, CONFUSION_IOU)
+    pairs = confusion_pairs.where(confusion_pairs.ious >= IOU_THRESHOLDS[0])
+    matrix = confusion_matrix(data, confusion_pairs, reference_quirks=reference_quirks)
+    return {**coco_metrics(data, pairs), **yolov5_metrics(data, pairs), "confusion_matrix": matrix}
 
 
 def _field(item: object, name: str, *default: object) -> Any:

@@ -1,0 +1,115 @@
+"""All detections and labels of an evaluation as a file, from which every figure can be read again."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+
+from yolo_lightning.metrics import EVALUATION_FILE, StoredEvaluation
+from yolo_lightning.types import Batch
+
+__all__ = ["EvaluationFile"]
+
+
+class EvaluationFile(Callback):
+    """Writes ``evaluation.npz``: what was detected and what was labelled on each image.
+
+    ``yolo-lightning plot``, ``report`` and ``compare`` read it. During fit it is that of the best epoch so far, written
+    off the training thread; if that fails, a warning says so once and the run goes on.
+
+    Args:
+        monitor: Figure that tells the best epoch, the larger the better.
+        enabled: Whether to write it.
+    """
+
+    def __init__(self, monitor: str = "val/fitness", enabled: bool = True) -> None:
+        self.monitor = monitor
+        self.enabled = enabled
+        self._best = -1.0
+        self._images: dict[int, tuple[str, tuple[int, int]]] = {}
+        self._worker: ThreadPoolExecutor | None = None
+        self._failed = False
+
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        """Starts the thread that writes."""
+        if self._wanted(trainer, stage) and trainer.is_global_zero:
+            self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="evaluation")
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int, *_: Any
+    ) -> None:
+        """Keeps the names and sizes of the images."""
+        if not trainer.sanity_checking:
+            self._images |= {info.index: (info.path, info.original_size) for info in batch.infos}
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int, *_: Any
+    ) -> None:
+        """Keeps the names and sizes of the images."""
+        self.on_validation_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Writes the file, if this is the best epoch so far or a standalone validation."""
+        if trainer.sanity_checking:
+            return
+        fitness = float(trainer.callback_metrics.get(self.monitor, 0.0))
+        if trainer.state.fn != "fit" or fitness > self._best:
+            self._best = fitness
+            self._save(trainer, pl_module, "val")
+        self._images = {}
+
+    def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Writes the file."""
+        self._save(trainer, pl_module, "test")
+        self._images = {}
+
+    def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        """Waits until the file is written."""
+        if self._worker is not None:
+            self._worker.shutdown(wait=True)
+            self._worker = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best figure so far."""
+        return {"best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from the best figure of a resumed run."""
+        self._best = state_dict.get("best", -1.0)
+
+    def _wanted(self, trainer: Trainer, stage: str) -> bool:
+        return self.enabled and stage != "predict" and not getattr(trainer, "fast_dev_run", False)
+
+    def _save(self, trainer: Trainer, pl_module: Any, split: str) -> None:
+        if not self._wanted(trainer, str(trainer.state.fn)):
+            return
+        images = self._images
+        if trainer.world_size > 1:
+            parts: list[Any] = [None] * trainer.world_size
+            torch.distributed.all_gather_object(parts, images)
+            images = {index: image for part in parts for index, image in part.items()}
+        directory = trainer.log_dir  # a broadcast: every process asks
+        if self._worker is None or directory is None:
+            return
+        ids = sorted(images)
+        evaluation = StoredEvaluation(
+            pl_module.evaluation,
+            tuple(pl_module.class_names),
+            tuple(images[index][0] for index in ids),
+            np.array(ids, dtype=np.int64),
+            np.array([images[index][1] for index in ids], dtype=np.int64).reshape(-1, 2),
+            split,
+            trainer.current_epoch if trainer.state.fn == "fit" else None,
+        )
+        self._worker.submit(evaluation.save, Path(directory) / EVALUATION_FILE).add_done_callback(self._warn_once)
+
+    def _warn_once(self, job: Future[None]) -> None:
+        if (error := job.exception()) is not None and not self._failed:
+            self._failed = True
+            rank_zero_warn(f"{EVALUATION_FILE} is not written: {error!r}")
