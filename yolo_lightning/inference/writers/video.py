@@ -114,7 +114,8 @@ class VideoWriter(Closing):
             raise ValueError(f"{self.path} is closed")
         from av import VideoFrame
 
-        frame = VideoFrame.from_ndarray(self._fitted(image), format="rgb24")
+        # Without a copy, during which no other thread could go on.
+        frame = VideoFrame.from_numpy_buffer(self._fitted(image), format="rgb24")
         frame = self._to_yuv.reformat(frame, format="yuv420p", dst_colorspace=_matrix(self.size[0])[0])
         if self._container is None:  # not before: FFmpeg cannot end a file that has no frame
             self._begin_with_sound()
