@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
+from yolo_lightning.callbacks.evaluation_export import EXPORT_FORMATS, ExportFormat, export_detections
+from yolo_lightning.callbacks.prediction_files import check_format
 from yolo_lightning.metrics import EVALUATION_FILE, StoredEvaluation
 from yolo_lightning.types import Batch
 
@@ -25,10 +28,28 @@ class EvaluationFile(Callback):
 
     Args:
         monitor: Figure that tells the best epoch, the larger the better.
-        enabled: Whether to write it.
+        formats: Further files for the detections of validate and test: ``coco`` (``predictions.json``, COCO's result
+            format), ``csv``, ``parquet``, ``txt`` (``labels/<image>.txt``, as data sets have them).
+        txt_confidence: Whether the confidence ends each line of the label files.
+        enabled: Whether to write any.
+
+    Raises:
+        ValueError: If there is no such format.
     """
 
-    def __init__(self, monitor: str = "val/fitness", enabled: bool = True) -> None:
+    def __init__(
+        self,
+        monitor: str = "val/fitness",
+        formats: Sequence[ExportFormat] = (),
+        txt_confidence: bool = False,
+        enabled: bool = True,
+    ) -> None:
+        if unknown := sorted(set(formats) - set(EXPORT_FORMATS)):
+            raise ValueError(
+                f"evaluation_file.formats holds {', '.join(unknown)}; there are {', '.join(EXPORT_FORMATS)}"
+            )
+        self.formats = tuple(formats)
+        self.txt_confidence = txt_confidence
         self.monitor = monitor
         self.enabled = enabled
         self._best = -1.0
@@ -37,7 +58,13 @@ class EvaluationFile(Callback):
         self._failed = False
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        """Starts the thread that writes."""
+        """Starts the thread that writes.
+
+        Raises:
+            InputError: If a library is missing.
+        """
+        if "parquet" in self.formats:
+            check_format("parquet")
         if self._wanted(trainer, stage) and trainer.is_global_zero:
             self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="evaluation")
 
@@ -107,9 +134,17 @@ class EvaluationFile(Callback):
             split,
             trainer.current_epoch if trainer.state.fn == "fit" else None,
         )
-        self._worker.submit(evaluation.save, Path(directory) / EVALUATION_FILE).add_done_callback(self._warn_once)
+        formats = () if trainer.state.fn == "fit" else self.formats
+        job = self._worker.submit(_write, evaluation, Path(directory), formats, self.txt_confidence)
+        job.add_done_callback(self._warn_once)
 
     def _warn_once(self, job: Future[None]) -> None:
         if (error := job.exception()) is not None and not self._failed:
             self._failed = True
             rank_zero_warn(f"{EVALUATION_FILE} is not written: {error!r}")
+
+
+def _write(evaluation: StoredEvaluation, directory: Path, formats: Sequence[ExportFormat], confidence: bool) -> None:
+    evaluation.save(directory / EVALUATION_FILE)
+    if formats:
+        export_detections(evaluation, directory, formats, confidence)

@@ -15,6 +15,7 @@ __all__ = ["TOOLS", "main"]
 TOOLS = {
     "anchors": "yolo_lightning.tools.anchors:anchors",
     "check": "yolo_lightning.tools.check:check",
+    "evaluate": "yolo_lightning.tools.evaluate:evaluate",
     "detect": "yolo_lightning.tools.detect:detect",
 }
 """Plain typed functions that run as ``yolo-lightning NAME``; imported when they are called."""

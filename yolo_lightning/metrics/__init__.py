@@ -1,5 +1,6 @@
 """One accumulator of detections and labels, and what is read from it."""
 
+from yolo_lightning.metrics.coco_files import read_coco_evaluation
 from yolo_lightning.metrics.detection import DetectionMetrics, MetricValue, evaluate
 from yolo_lightning.metrics.matching import EvaluationData
 from yolo_lightning.metrics.operating_point import choose_operating_point
@@ -16,5 +17,6 @@ __all__ = [
     "evaluate",
     "operating_point_table",
     "per_class_table",
+    "read_coco_evaluation",
     "table_text",
 ]

@@ -22,7 +22,6 @@ EVALUATION_FILE = "evaluation.npz"
 
 _VERSION = 1
 _META = "meta"
-# Boxes and scores come from float32 tensors, so this loses nothing.
 _STORED_TYPES = {
     "boxes": np.float32,
     "scores": np.float32,
@@ -73,7 +72,7 @@ class StoredEvaluation:
             "epoch": self.epoch,
         }
         arrays: dict[str, npt.NDArray[Any]] = {
-            name: getattr(self.data, name).astype(dtype) for name, dtype in _STORED_TYPES.items()
+            name: _narrowed(getattr(self.data, name), dtype) for name, dtype in _STORED_TYPES.items()
         }
         arrays |= {"image_ids": self.image_ids, "image_sizes": self.image_sizes}
         arrays[_META] = np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
@@ -120,6 +119,12 @@ class StoredEvaluation:
         data = EvaluationData(**values)
         _check(data)
         return cls(data, class_names, images, image_ids, image_sizes, str(meta["split"]), meta["epoch"])
+
+
+def _narrowed(array: npt.NDArray[Any], dtype: type) -> npt.NDArray[Any]:
+    """In a smaller type, unless that loses something: boxes of a network are float32, those of a file need not be."""
+    small: npt.NDArray[Any] = array.astype(dtype)
+    return small if np.array_equal(small, array) else array
 
 
 def _widened(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
