@@ -31,7 +31,7 @@ def draw(rows, counts):
     return [(firsts[row[0]] + copy, *row[1:]) for row in rows for copy in range(counts[row[0]])]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     num_images=st.integers(1, 6),
@@ -63,8 +63,9 @@ def test_blocks_do_not_matter(block, monkeypatch):
     counts = np.random.default_rng(0).integers(0, 3, (30, 20))
     whole = resample_precision(data, counts)
     monkeypatch.setattr("yolo_lightning.metrics.resampling._BLOCK", block)
-    np.testing.assert_array_equal(resample_precision(data, counts).yolov5, whole.yolov5)
-    np.testing.assert_array_equal(resample_precision(data, counts).average_precision, whole.average_precision)
+    parts = resample_precision(data, counts)
+    np.testing.assert_allclose(parts.yolov5, whole.yolov5, atol=1e-13)
+    np.testing.assert_allclose(parts.average_precision, whole.average_precision, atol=1e-13)
 
 
 def test_an_interval_holds_its_value_and_depends_on_the_seed_alone():
@@ -119,7 +120,7 @@ def test_coverage():
     """95 % intervals hold what very many images give about 19 times of 20."""
     rng = np.random.default_rng(0)
     truth = evaluate(simulate(rng, 20_000))
-    num_trials, held = 200, dict.fromkeys(FIGURES, 0)
+    num_trials, held = 150, dict.fromkeys(FIGURES, 0)
     for trial in range(num_trials):
         intervals = precision_intervals(simulate(rng, 60), num_resamples=200, seed=trial)
         for name, interval in intervals.items():

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from yolo_lightning.metrics.coco import AREA_RANGES, IOU_THRESHOLDS, RECALLS, counted_targets, match_detections
 from yolo_lightning.metrics.matching import BoolArray, EvaluationData, FloatArray, IntArray, candidate_pairs
@@ -21,6 +22,8 @@ FIGURES = ("map", "map_50", "yolov5_map", "yolov5_map_50", "fitness")
 """What is read from each sample, named as in ``evaluate``."""
 
 _ALL_AREAS = np.array([AREA_RANGES["all"]])
+_Int32Array = npt.NDArray[np.int32]
+
 # Detections times samples that are counted at once; bounds the memory, and larger blocks are no faster.
 _BLOCK = 1 << 20
 
@@ -110,8 +113,9 @@ class _Curves:
         keys = self.ends + starts
         keys[:, -1] = starts[:, 0] + beyond
         width = self.ends.shape[1]
-        result: IntArray = np.searchsorted(keys.ravel(), (number + starts).ravel()).reshape(number.shape)
-        return result - np.arange(len(keys))[:, None] * width
+        found = np.searchsorted(keys.ravel(), (number + starts).ravel()).reshape(number.shape)
+        result: IntArray = found - np.arange(len(keys))[:, None] * width
+        return result
 
 
 class _Ranking:
@@ -124,7 +128,7 @@ class _Ranking:
         num_targets: (S,) labels, 1 or more.
     """
 
-    def __init__(self, weights: IntArray, hits: BoolArray, taking_part: BoolArray, num_targets: IntArray) -> None:
+    def __init__(self, weights: _Int32Array, hits: BoolArray, taking_part: BoolArray, num_targets: IntArray) -> None:
         self._weights, self._hits, self._taking_part = weights, hits, taking_part
         self._num_targets = num_targets
         # Nearly always all take part, at all thresholds.
@@ -175,8 +179,8 @@ def _yolov5_values(curves: _Curves) -> FloatArray:
     width = np.where(right_recall > left_recall, right_recall - left_recall, 1.0)
     precision = left + (right - left) / width * (RECALLS - left_recall)
     precision[:, -1] = 0.0
-    result: FloatArray = np.trapezoid(precision, RECALLS, axis=1)
-    result[(total + curves.wrong[:, -1:])[:, 0] == 0] = 0.0  # nothing detected
+    is_detected = (total + curves.wrong[:, -1:])[:, 0] > 0
+    result: FloatArray = np.trapezoid(precision, RECALLS, axis=1) * is_detected
     return result
 
 
@@ -201,7 +205,8 @@ def _mean_of_classes(values: FloatArray) -> FloatArray:
     valid = ~np.isnan(values)
     numbers = valid.sum(axis=1)
     sums = np.where(valid, values, 0.0).sum(axis=1)
-    return np.divide(sums, numbers, out=np.full(len(values), np.nan), where=numbers > 0)
+    result: FloatArray = np.divide(sums, numbers, out=np.full(len(values), np.nan), where=numbers > 0)
+    return result
 
 
 def _blocks(num_samples: int, width: int) -> Iterator[slice]:
