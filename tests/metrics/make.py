@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from yolo_lightning.metrics.matching import EvaluationData
+from yolo_lightning.metrics.stored import StoredEvaluation
 
 
 def make_data(detections, targets, num_classes=3, num_images=1):
@@ -52,3 +55,28 @@ def random_rows(seed, num_images=4, num_classes=3, max_targets=8, max_detections
             box[2:] = np.maximum(box[2:], box[:2])
             detections.append((image, label, score, *box))
     return detections, targets
+
+
+def make_stored(num_images, seed=0, with_labels=True):
+    """A middling model of three classes."""
+    detections, targets = random_rows(seed, num_images)
+    data = make_data(detections, targets if with_labels else [], num_images=num_images)
+    return StoredEvaluation(
+        data,
+        ("cat", "dog", "straße"),
+        tuple(f"images/{index}.png" for index in range(num_images)),
+        np.arange(num_images),
+        np.full((num_images, 2), 250),
+        "val",
+    )
+
+
+def perturbed(evaluation, noise, keep=1.0, seed=1):
+    """The model with noise on its scores, and with a share of its detections."""
+    rng = np.random.default_rng(seed)
+    data = evaluation.data
+    scores = np.clip(data.scores + rng.normal(0, noise, len(data.scores)), 0.001, 1)
+    order = np.lexsort((-scores, data.image_index))
+    order = order[rng.random(len(order)) < keep]
+    columns = {name: getattr(data, name)[order] for name in ("boxes", "labels", "image_index")}
+    return replace(evaluation, data=replace(data, scores=scores[order], **columns))
