@@ -58,8 +58,16 @@ def random_rows(seed, num_images=4, num_classes=3, max_targets=8, max_detections
 
 
 def make_stored(num_images, seed=0, with_labels=True):
-    """A middling model of three classes."""
-    detections, targets = random_rows(seed, num_images)
+    """A middling model of three classes: finds most labels, with some wrong classes and some false alarms."""
+    rng = np.random.default_rng(seed)
+    _, targets = random_rows(seed, num_images)
+    detections = []
+    for image, label, *rest in targets:
+        box = np.array(rest[:4]) + rng.normal(0, 2, 4)
+        if rng.random() < 0.85:
+            detections.append((image, label if rng.random() < 0.9 else rng.integers(3), rng.beta(5, 2), *box))
+        if rng.random() < 0.4:
+            detections.append((image, rng.integers(3), rng.beta(2, 4), *(box + rng.uniform(30, 60))))
     data = make_data(detections, targets if with_labels else [], num_images=num_images)
     return StoredEvaluation(
         data,

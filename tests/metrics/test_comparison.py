@@ -89,7 +89,10 @@ def test_other_directories_do_not_matter(model):
     [
         ({"class_names": ("cat", "dog", "cow")}, "the class names 'straße' and 'cow'"),
         ({"class_names": ("cat", "dog", "straße", "cow")}, "3 and 4 classes"),
-        ({"images": ("other.png", *(f"images/{i}.png" for i in range(1, 120)))}, "images are in one of them only, such"),
+        (
+            {"images": ("other.png", *(f"images/{i}.png" for i in range(1, 120)))},
+            "images are in one of them only, such",
+        ),
         ({"image_ids": np.arange(120) + 5}, "other positions"),
         ({"target_labels": 0}, "the labels of"),
         ({"target_boxes": 3.0}, "the labels of"),

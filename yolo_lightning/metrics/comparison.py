@@ -110,9 +110,7 @@ def compare_evaluations(
         for runs in (first, second)
     ]
     figures = [_difference(name, *(side.figure(name) for side in sides)) for name in FIGURES]
-    classes = [
-        _difference(name, *(side.of_class(label) for side in sides)) for label, name in enumerate(class_names)
-    ]
+    classes = [_difference(name, *(side.of_class(label) for side in sides)) for label, name in enumerate(class_names)]
     return Comparison(
         tuple(figure for figure in figures if figure is not None),
         tuple(figure for figure in classes if figure is not None),
@@ -202,8 +200,8 @@ def _what_differs(first: StoredEvaluation, second: StoredEvaluation) -> str | No
         values, other = getattr(ours, name), getattr(theirs, name)
         if len(values) != len(other):
             return f"{len(values)} and {len(other)} labels"
-        away = np.abs(values.astype(np.float64) - other).reshape(len(values), -1).max(axis=1, initial=0)
-        if (rows := np.flatnonzero(~(away <= _SAME_BOX_PIXELS))).size:
+        is_other = ~(np.abs(values.astype(np.float64) - other) <= _SAME_BOX_PIXELS)
+        if len(rows := np.nonzero(is_other)[0]):
             return f"the labels of {images[ours.target_image_index[rows[0]]]}"
     return None
 
