@@ -11,7 +11,7 @@ import numpy as np
 
 from yolo_lightning.errors import InputError
 from yolo_lightning.metrics.bootstrap import ImageBootstrap
-from yolo_lightning.metrics.intervals import percentile_interval
+from yolo_lightning.metrics.intervals import centred, percentile_interval
 from yolo_lightning.metrics.matching import FloatArray, IntArray
 from yolo_lightning.metrics.resampling import FIGURES, ResampledPrecision, resample_precision
 from yolo_lightning.metrics.stored import StoredEvaluation
@@ -173,8 +173,8 @@ def _draw_runs(generator: np.random.Generator, number: int, num_resamples: int) 
 def _difference(name: str, first: FloatArray, second: FloatArray) -> Difference | None:
     """None without labels."""
     differences = second - first
-    value, samples = float(differences[0]), differences[1:]
-    samples = samples[~np.isnan(samples)]
+    value = float(differences[0])
+    samples = centred(differences[1:], value)
     if np.isnan(value) or not len(samples):
         return None
     low, high = percentile_interval(samples)
