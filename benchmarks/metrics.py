@@ -1,15 +1,27 @@
-"""Times ``DetectionMetrics.compute`` on random detections of COCO's size: ``python benchmarks/metrics.py``."""
+"""Times what is read from random detections of COCO's size: ``python benchmarks/metrics.py``.
+
+For each number of detections, seconds and peak memory of the process: ``DetectionMetrics.compute``, and ``evaluate``,
+``split_errors``, ``probable_label_errors`` and ``precision_intervals`` on what it collected.
+"""
 
 from __future__ import annotations
 
 import argparse
 import resource
 import time
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 
-from yolo_lightning.metrics import DetectionMetrics
+from yolo_lightning.metrics import (
+    DetectionMetrics,
+    evaluate,
+    precision_intervals,
+    probable_label_errors,
+    split_errors,
+)
 
 NUM_IMAGES, NUM_CLASSES, LABELS_PER_IMAGE = 5000, 80, 7.3
 
@@ -33,23 +45,38 @@ def fill(metric: DetectionMetrics, num_detections: int, rng: np.random.Generator
         )
 
 
+def measure(name: str, function: Callable[[], object]) -> None:
+    """Prints seconds and the highest memory of the process so far."""
+    before = peak_memory()
+    start = time.perf_counter()
+    function()
+    print(f"  {name}: {time.perf_counter() - start:.2f} s, peak memory {before:.0f} -> {peak_memory():.0f} MiB")
+
+
+def peak_memory() -> float:
+    """In MiB; it never falls."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def main() -> None:
     """Prints seconds and peak memory for each number of detections."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--num_detections", type=int, nargs="+", default=[36_800, 500_000])
+    parser.add_argument("--num_resamples", type=int, default=1000)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for number in arguments.num_detections:
         metric = DetectionMetrics([str(i) for i in range(NUM_CLASSES)])
         fill(metric, number, np.random.default_rng(0))
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        start = time.perf_counter()
-        result = metric.compute()
-        seconds = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(
-            f"{number:>8} detections, {result['num_instances']} labels, {NUM_IMAGES} images: {seconds:.2f} s, "
-            f"memory {before:.0f} -> {peak:.0f} MiB, map {result['map']:.4f}, yolov5_map {result['yolov5_map']:.4f}"
+        data = metric.evaluation_data()
+        print(f"{len(data.scores)} detections, {len(data.target_labels)} labels, {NUM_IMAGES} images")
+        measure("DetectionMetrics.compute", metric.compute)
+        measure("evaluate", partial(evaluate, data))
+        measure("split_errors", partial(split_errors, data))
+        measure("probable_label_errors", partial(probable_label_errors, data))
+        measure(
+            f"precision_intervals, {arguments.num_resamples} samples",
+            partial(precision_intervals, data, num_resamples=arguments.num_resamples),
         )
 
 

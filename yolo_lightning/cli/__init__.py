@@ -15,8 +15,10 @@ __all__ = ["TOOLS", "main"]
 TOOLS = {
     "anchors": "yolo_lightning.tools.anchors:anchors",
     "check": "yolo_lightning.tools.check:check",
-    "evaluate": "yolo_lightning.tools.evaluate:evaluate",
+    "compare": "yolo_lightning.tools.compare:compare",
     "detect": "yolo_lightning.tools.detect:detect",
+    "evaluate": "yolo_lightning.tools.evaluate:evaluate",
+    "explain": "yolo_lightning.tools.explain:explain",
 }
 """Plain typed functions that run as ``yolo-lightning NAME``; imported when they are called."""
 

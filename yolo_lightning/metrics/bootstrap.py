@@ -41,6 +41,11 @@ class ImageBootstrap:
             drawn = generator.integers(num_images, size=num_images)
             self._counts[:, sample] = np.bincount(drawn, minlength=num_images)
 
+    @property
+    def counts(self) -> IntArray:
+        """(samples, images) how often each sample has each image."""
+        return np.ascontiguousarray(self._counts.T, dtype=np.int64)
+
     def sums(self, rows: IntArray, images: IntArray, num_rows: int) -> Float32Array:
         """Counts events in every sample.
 

@@ -12,14 +12,10 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
-from yolo_lightning.metrics.coco import IOU_THRESHOLDS, coco_metrics
-from yolo_lightning.metrics.confusion import CONFUSION_IOU, confusion_matrix
-from yolo_lightning.metrics.matching import EvaluationData, candidate_pairs
-from yolo_lightning.metrics.yolov5 import yolov5_metrics
+from yolo_lightning.metrics.evaluation import MetricValue, evaluate
+from yolo_lightning.metrics.matching import EvaluationData
 
-__all__ = ["DetectionMetrics", "MetricValue", "evaluate"]
-
-MetricValue = float | int | npt.NDArray[Any]
+__all__ = ["DetectionMetrics"]
 
 _STATES: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
     "image_ids": ((0,), torch.int64),
@@ -224,14 +220,6 @@ class DetectionMetrics(Metric):
         tensor = dim_zero_cat(value) if isinstance(value, Tensor) or len(value) else self._empty(name)
         array: npt.NDArray[Any] = tensor.cpu().numpy()
         return array
-
-
-def evaluate(data: EvaluationData, *, reference_quirks: bool = False) -> dict[str, MetricValue]:
-    """Reads all numbers from detections and labels, as ``DetectionMetrics.compute`` says."""
-    confusion_pairs = candidate_pairs(data, CONFUSION_IOU)
-    pairs = confusion_pairs.where(confusion_pairs.ious >= IOU_THRESHOLDS[0])
-    matrix = confusion_matrix(data, confusion_pairs, reference_quirks=reference_quirks)
-    return {**coco_metrics(data, pairs), **yolov5_metrics(data, pairs), "confusion_matrix": matrix}
 
 
 def _field(item: object, name: str, *default: object) -> Any:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich import box
@@ -11,10 +15,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from yolo_lightning.errors import InputError
 from yolo_lightning.text import printable, printable_lines
 from yolo_lightning.tools.splits import Split
 
-__all__ = ["class_table", "print_line", "print_table", "split_table"]
+__all__ = ["class_table", "print_line", "print_table", "split_table", "text_table", "write_json"]
 
 
 def print_line(text: str) -> None:
@@ -25,6 +30,28 @@ def print_line(text: str) -> None:
 def print_table(table: Table) -> None:
     """Prints a table, at most as wide as the terminal."""
     _print(table)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a file that the user named; a float that is no number becomes null.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
+    text = json.dumps(_without_nan(content), indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> Table:
+    """A table of texts: the first column to the left, the others to the right."""
+    table = _table(*columns)
+    table.title, table.title_justify = title, "left"
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    return table
 
 
 def split_table(splits: Sequence[Split]) -> Table:
@@ -56,6 +83,14 @@ def _table(first: str, *others: str) -> Table:
 
 def _add_row(table: Table, name: str, counts: Sequence[int]) -> None:
     table.add_row(Text(printable(name)), *(str(count) for count in counts))
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _print(content: Text | Table, soft_wrap: bool = False) -> None:
