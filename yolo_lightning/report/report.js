@@ -229,8 +229,8 @@
     return element;
   }
 
-  /** A region of an image, xyxy, with what is drawn on it. */
-  function makeFrame(image, region, drawn) {
+  /** A region of an image, xyxy, with what is drawn on it; names of boxes below a share of its width are left out. */
+  function makeFrame(image, region, drawn, leastNamed = 0) {
     const frame = make("span", "frame");
     const [left, top, right, bottom] = region, width = right - left, height = bottom - top;
     const place = (element, [x1, y1, x2, y2]) => {
@@ -254,7 +254,7 @@
       const element = make("span", `box ${classes}`);
       place(element, box);
       Object.assign(element.dataset, key);
-      if (state.names && text) {
+      if (state.names && text && Math.max(box[2] - box[0], box[3] - box[1]) >= leastNamed * width) {
         const name = make("span", "", text), below = "truth" in key;
         if (below ? box[3] > bottom - height * 0.07 : box[1] < top + height * 0.07) name.classList.add("inside");
         if ((box[0] - left) / width > 0.6) name.classList.add("leftward");
@@ -269,7 +269,7 @@
 
   function drawTarget(target, named) {
     const missed = states[target] === 0, crowd = states[target] === CROWD;
-    const text = missed ? `${className(targets.labels[target])} missed` : named || crowd ? className(targets.labels[target]) : "";
+    const text = missed || named || crowd ? className(targets.labels[target]) : "";
     return {
       box: boxOf(numDetections + target), classes: missed ? "missed" : "truth", text: crowd ? `${text} (crowd)` : text,
       key: { truth: target, state: ["missed", "explained", "found", "crowd"][states[target]] },
@@ -288,25 +288,25 @@
     for (let i = detectionsOf[image]; i < detectionsOf[image + 1]; i++) {
       if (!matches(i)) continue;
       passed.push(i);
-      if (detections.targets[i] >= 0 && kindOf(i) !== RIGHT) labels.add(detections.targets[i]);
-      if (kindOf(i) === RIGHT) labels.add(detections.targets[i]);
+      if (detections.targets[i] >= 0) labels.add(detections.targets[i]);
     }
     for (let i = targetsOf[image]; i < targetsOf[image + 1]; i++) {
       if (matches(numDetections + i) || drawsLabel(i)) labels.add(i);
     }
-    const found = new Set(passed.filter((i) => kindOf(i) === RIGHT).map((i) => detections.targets[i]));
     const truths = [...labels].sort((a, b) => a - b);
     return { passed, truths, drawn: [
-      ...(state.truth ? truths.map((i) => drawTarget(i, !state.predictions || (states[i] === EXPLAINED && !found.has(i)))) : []),
-      ...(state.predictions ? passed.toReversed().map(drawDetection) : []),
+      ...(state.truth ? truths.map((i) => drawTarget(i, !state.predictions || states[i] === EXPLAINED)) : []),
+      ...(state.predictions ? [...passed].reverse().map(drawDetection) : []), // the most confident on top
     ] };
   }
 
-  /** The square around a box, with half of its longer side more around it. */
+  /** The square around a box, with half of its longer side more around it; inside the image as far as it can be. */
   function regionOf(entry) {
-    const [left, top, right, bottom] = boxOf(entry);
-    const half = Math.max(right - left, bottom - top, 16), x = (left + right) / 2, y = (top + bottom) / 2;
-    return [x - half, y - half, x + half, y + half];
+    const [left, top, right, bottom] = boxOf(entry), [height, width] = sizeOf(imageOf(entry));
+    const side = 2 * Math.max(right - left, bottom - top, 16);
+    const within = (centre, end) => (side < end ? Math.min(Math.max(centre - side / 2, 0), end - side) : centre - side / 2);
+    const x = within((left + right) / 2, width), y = within((top + bottom) / 2, height);
+    return [x, y, x + side, y + side];
   }
 
   function entryText(entry) {
@@ -321,7 +321,7 @@
 
   const kindName = (kind) => (kind === APART ? "plays no part" : KINDS[kind][0]);
 
-  function makeCard(image, frame, label, lines, key, open) {
+  function makeCard(frame, label, lines, key, open) {
     const card = make("article", "card"), button = make("button", "picture");
     Object.assign(card.dataset, key);
     button.type = "button";
@@ -340,8 +340,9 @@
     if (missed) tally.set(MISSED, missed);
     const text = [...tally].sort(([a], [b]) => a - b).map(([kind, count]) => `${count} ${kindName(kind)}`).join(", ");
     const lines = [make("p", "", text || "nothing"), make("p", "caption", data.images[image])];
-    const frame = makeFrame(image, [0, 0, width, height], drawn);
-    return makeCard(image, frame, data.images[image], lines, { image }, () => openDialog(index));
+    const frame = makeFrame(image, [0, 0, width, height], drawn, 0.1);
+    frame.style.width = `min(100%, ${(18 * width) / height}rem)`;
+    return makeCard(frame, data.images[image], lines, { image }, () => openDialog(index));
   }
 
   function crop(entry, also, text, key, index) {
@@ -351,7 +352,7 @@
     if (state.predictions && isDetection(entry)) drawn.push(drawDetection(entry));
     const lines = [make("p", "", text), make("p", "caption", data.images[image])];
     const frame = makeFrame(image, regionOf(entry), drawn);
-    return makeCard(image, frame, `${text} in ${data.images[image]}`, lines, { image, ...key }, () => openDialog(index));
+    return makeCard(frame, `${text} in ${data.images[image]}`, lines, { image, ...key }, () => openDialog(index));
   }
 
   const entryCard = (entry, index) => crop(entry, null, entryText(entry), { entry }, index);
@@ -452,6 +453,7 @@
       renderCounts();
       if (KINDS.some(([kind]) => kind === classOrder.column)) renderClasses();
     }
+    for (const id of ["kind", "sort"]) byId(id).disabled = state.view === "issues"; // these are ranked
     byId("confidence-value").textContent = fixed(state.confidence, 2);
     shown = FINDERS[state.view](searched());
     renderChoices();
@@ -552,11 +554,11 @@
     }
     if (cost !== null) {
       const bar = make("span", "cost"), length = make("i");
-      length.style.width = `${(5 * Math.max(0, cost)) / most}rem`;
+      length.style.width = `${(8 * Math.max(0, cost)) / most}rem`;
       bar.append(make("span", "", fixed(100 * cost, 1)), length);
       costs.append(bar);
     }
-    row.append(name, make("td", "about", about), count, costs);
+    row.append(name, count, costs, make("td", "about", about));
     return row;
   }
 
