@@ -41,7 +41,9 @@ def test_nothing_outside_the_folder_is_found(tmp_path: Path):
     assert PictureFinder(tmp_path / "root").find("../secret.png") == "does not exist any more"
 
 
-@pytest.mark.parametrize(("size", "expected"), [((300, 600), (100, 200)), ((600, 300), (200, 100)), ((50, 80), (50, 80))])
+@pytest.mark.parametrize(
+    ("size", "expected"), [((300, 600), (100, 200)), ((600, 300), (200, 100)), ((50, 80), (50, 80))]
+)
 def test_sizes(size, expected, tmp_path: Path):
     encoded = encode_picture(write_image(tmp_path / "a.png", size), size, 200)
     assert isinstance(encoded, bytes)

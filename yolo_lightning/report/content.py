@@ -112,8 +112,8 @@ def select_content(
             "map_50": errors.map_50,
             "costs": errors.costs,
             "classes": _classes(figures),
-            "confidence": max(_SHOWN_CONFIDENCE, math.ceil(round(least_confidence * 100, 6)) / 100),
-            "least_confidence": math.floor(round(least_confidence * 100, 6)) / 100,  # in steps of the slider
+            "confidence": max(_SHOWN_CONFIDENCE, math.ceil(round(least_confidence * 100, 4)) / 100),
+            "least_confidence": math.floor(round(least_confidence * 100, 4)) / 100,  # in steps of the slider
             "images": [names[image] for image in images.tolist()],
             "sizes": _array(evaluation.image_sizes[images], "<i4"),
             "detections": _detections(data, errors, images, detections, targets),

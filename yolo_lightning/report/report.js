@@ -147,7 +147,7 @@
       case "largest": return -areas[entry];
       case "most": return -scoreOf(entry);
       case "least": return isDetection(entry) ? scoreOf(entry) : 2;
-      case "errors": return -numErrors[imageOf(entry)];
+      case "errors": return imageOf(entry) - numErrors[imageOf(entry)] * numImages; // image by image
       default: return imageOf(entry);
     }
   }
