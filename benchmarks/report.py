@@ -33,7 +33,7 @@ def write_run(folder: Path, num_images: int, rng: np.random.Generator) -> Path:
     for index in range(NUM_PICTURES):
         coarse = rng.integers(0, 255, (40, 40, 3), np.uint8)
         pixels = cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC).astype(np.float64)
-        pixels += rng.normal(0, 9, pixels.shape)
+        pixels += rng.normal(0, 5, pixels.shape)
         cv2.imwrite(str(folder / f"{index}.jpg"), np.clip(pixels, 0, 255).astype(np.uint8))
     corners = rng.uniform(0, 500, (num_images * LABELS_PER_IMAGE, 2))
     boxes = np.hstack((corners, corners + rng.uniform(8, 140, corners.shape)))

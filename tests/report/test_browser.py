@@ -122,7 +122,8 @@ def test_nothing_is_asked_of_the_network_and_nothing_goes_wrong(reader):
 def test_pictures_are_decoded(reader):
     widths = reader.driver.execute_async_script(
         "const done = arguments[0], images = [...document.querySelectorAll('#gallery img')];"
-        "Promise.all(images.map((image) => image.decode())).then(() => done(images.map((image) => image.naturalWidth)));"
+        "Promise.all(images.map((image) => image.decode()))"
+        ".then(() => done(images.map((image) => image.naturalWidth)));"
     )
     assert widths == [200] * 4
 
@@ -154,7 +155,8 @@ def test_images_at_first(reader):
 
 def counts(reader):
     rows = reader.script(
-        "return [...document.querySelectorAll('#errors tr[data-kind]')].map((r) => [r.dataset.kind, r.cells[1].textContent])"
+        "return [...document.querySelectorAll('#errors tr[data-kind]')]"
+        ".map((row) => [row.dataset.kind, row.cells[1].textContent])"
     )
     return {kind: int(count) for kind, count in rows}
 
@@ -238,7 +240,8 @@ def test_filters(reader):
 def test_orders(reader):
     orders = {
         "errors": [0, 1, 2, 3], "label": [0, 1, 2, 3], "kind": [0, 1, 2, 3], "smallest": [1, 2, 0, 3],
-        "largest": [1, 0, 2, 3], "most": [0, 1, 2, 3], "least": [1, 2, 0, 3], "name": [0, 1, 2, 3], "worst": [0, 2, 1, 3],
+        "largest": [1, 0, 2, 3], "most": [0, 1, 2, 3], "least": [1, 2, 0, 3], "name": [0, 1, 2, 3],
+        "worst": [0, 2, 1, 3],
     }  # fmt: skip
     found = {}
     for order in orders:
