@@ -30,11 +30,11 @@ move(0);
 
 def write_run(folder: Path, num_images: int, rng: np.random.Generator) -> Path:
     """Labels, and detections near them, on pictures whose JPEGs are about as large as those of photographs."""
-    for index in range(NUM_PICTURES):
+    for number in range(NUM_PICTURES):
         coarse = rng.integers(0, 255, (40, 40, 3), np.uint8)
         pixels = cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC).astype(np.float64)
         pixels += rng.normal(0, 5, pixels.shape)
-        cv2.imwrite(str(folder / f"{index}.jpg"), np.clip(pixels, 0, 255).astype(np.uint8))
+        cv2.imwrite(str(folder / f"{number}.jpg"), np.clip(pixels, 0, 255).astype(np.uint8))
     corners = rng.uniform(0, 500, (num_images * LABELS_PER_IMAGE, 2))
     boxes = np.hstack((corners, corners + rng.uniform(8, 140, corners.shape)))
     labels = rng.integers(0, NUM_CLASSES, len(boxes))

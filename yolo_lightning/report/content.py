@@ -137,10 +137,13 @@ def badness(data: EvaluationData, errors: ErrorSplit, confidence: float) -> Floa
     """
     shown = data.scores >= confidence
     wrong = shown & (errors.kinds >= 0)
-    sums = np.bincount(data.image_index[wrong], weights=data.scores[wrong], minlength=data.num_images)
+    weights = data.scores[wrong]
+    sums: FloatArray = np.bincount(data.image_index[wrong], weights=weights, minlength=data.num_images).astype(
+        np.float64
+    )
     missed = _missed(data, errors, shown)
-    result: FloatArray = sums + np.bincount(data.target_image_index[missed], minlength=data.num_images)
-    return result
+    sums += np.bincount(data.target_image_index[missed], minlength=data.num_images)
+    return sums
 
 
 def _missed(data: EvaluationData, errors: ErrorSplit, shown: BoolArray) -> BoolArray:
