@@ -16,6 +16,7 @@ TOOLS = {
     "anchors": "yolo_lightning.tools.anchors:anchors",
     "check": "yolo_lightning.tools.check:check",
     "detect": "yolo_lightning.tools.detect:detect",
+    "plot": "yolo_lightning.tools.plot:plot",
 }
 """Plain typed functions that run as ``yolo-lightning NAME``; imported when they are called."""
 
