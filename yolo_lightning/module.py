@@ -243,8 +243,7 @@ class DetectionModule(LightningModule):
         for group in self._optimizer.param_groups:
             self.log(f"lr/{group.get('name', 'all')}", group["lr"])
         group = self._optimizer.param_groups[0]  # all have the same
-        momentum = group["momentum"] if "momentum" in group else group.get("betas", (None,))[0]
-        if momentum is not None:
+        if momentum := group.get("momentum") or group.get("betas", (0.0,))[0]:
             self.log(f"momentum/{group.get('name', 'all')}", momentum)
 
     def on_train_end(self) -> None:

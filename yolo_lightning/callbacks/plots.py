@@ -43,7 +43,7 @@ class Plots(Callback):
         """Begins to count the labels of the training data."""
         if self._worker is None or self._directory is None:
             return
-        data = getattr(trainer, "datamodule", None)
+        data: Any = getattr(trainer, "datamodule", None)
         images = data.dataset("train") if callable(getattr(data, "dataset", None)) else None
         if all(hasattr(images, name) for name in ("annotations", "image_size", "class_names", "__len__")):
             self._worker.submit(_count_labels, images, self._directory).add_done_callback(self._warn_once)

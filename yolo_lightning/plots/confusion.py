@@ -54,7 +54,8 @@ def draw_confusion(matrix: npt.NDArray[np.int64], class_names: Sequence[str], *,
 def normalised_columns(matrix: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Shares of each column; 0 in a column without counts."""
     totals = matrix.sum(axis=0, keepdims=True)
-    return np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
+    shares: npt.NDArray[np.float64] = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
+    return shares
 
 
 def _title(matrix: npt.NDArray[np.int64], normalise: bool) -> str:

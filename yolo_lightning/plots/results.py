@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from matplotlib.typing import LineStyleType
 
 from yolo_lightning.plots.history import History
 from yolo_lightning.plots.style import BOLD, class_label, finish, message_figure, new_figure, run_colour, say
@@ -19,7 +20,8 @@ __all__ = ["draw_rates", "draw_results"]
 
 _RATES = ("lr/", "momentum/")
 _SPLIT_COLOURS = {"train": BOLD, "val": "#d55e00", "test": "#009e73"}
-_SPLIT_DASHES = {"train": "-", "val": "--", "test": ":"}
+_SPLIT_DASHES: dict[str, LineStyleType] = {"train": "-", "val": "--", "test": ":"}
+_OTHER_DASHES: tuple[LineStyleType, ...] = ("-", "--", ":", "-.")
 _BEST = "val/fitness"
 
 
@@ -124,11 +126,11 @@ def _draw_panel(axes: Axes, panel: _Panel, runs: Mapping[str, History], mark_bes
         axes.set_xlim((low + high) / 2 - 1, (low + high) / 2 + 1)
 
 
-def _line_style(name: str, index: int, position: int, num_runs: int) -> tuple[str, object]:
+def _line_style(name: str, index: int, position: int, num_runs: int) -> tuple[str, LineStyleType]:
     split = name.partition("/")[0]
     if num_runs > 1:
         colour, dashes = run_colour(position)
-        return colour, dashes if dashes != "-" else _SPLIT_DASHES.get(split, ("-", "--", ":", "-.")[index % 4])
+        return colour, dashes if dashes != "-" else _SPLIT_DASHES.get(split, _OTHER_DASHES[index % 4])
     if f"{split}/" in _RATES:
         return run_colour(index)
     return _SPLIT_COLOURS.get(split, BOLD), "-"

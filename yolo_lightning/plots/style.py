@@ -6,13 +6,13 @@ import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.typing import LineStyleType
 
 from yolo_lightning.drawing import class_colour
 from yolo_lightning.drawing.text import FONT_FOLDER, writable
@@ -35,7 +35,7 @@ GREY = "#9aa0a6"
 _DPI = 150
 # Okabe and Ito's colours, which people with any colour vision tell apart.
 _RUN_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#b5a900")
-_RUN_DASHES: tuple[Literal["-"] | tuple[int, tuple[int, int]], ...] = ("-", (0, (5, 2)), (0, (1, 1)))
+_RUN_DASHES: tuple[LineStyleType, ...] = ("-", (0.0, (5.0, 2.0)), (0.0, (1.0, 1.0)))
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -97,13 +97,13 @@ def line_colour(label: int) -> tuple[float, float, float]:
     return red * 0.85 / 255, green * 0.85 / 255, blue * 0.85 / 255
 
 
-def run_colour(position: int) -> tuple[str, Literal["-"] | tuple[int, tuple[int, int]]]:
+def run_colour(position: int) -> tuple[str, LineStyleType]:
     """Colour and dashes of a run among others; those of 24 runs differ."""
     return _RUN_COLOURS[position % len(_RUN_COLOURS)], _RUN_DASHES[position // len(_RUN_COLOURS) % len(_RUN_DASHES)]
 
 
 @cache
 def _font_families() -> Sequence[str]:
-    """matplotlib's own font, and after it the one that comes along with Chinese, Japanese and Korean."""
+    """The font of matplotlib, and after it the one that comes along with Chinese, Japanese and Korean."""
     font_manager.fontManager.addfont(FONT_FOLDER / "DroidSansFallback.ttf")
     return ["DejaVu Sans", font_manager.FontProperties(fname=FONT_FOLDER / "DroidSansFallback.ttf").get_name()]
