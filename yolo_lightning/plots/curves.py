@@ -87,7 +87,7 @@ def draw_curve(curve: Curve, results: Mapping[str, Any], class_names: Sequence[s
     axes.plot(points, mean_curve(values), color=BOLD, linewidth=2.6, label=_mean_label(curve, results))
     if not _has_detections(values, curve):
         axes.text(0.5, 0.5, "nothing was detected", transform=axes.transAxes, ha="center", color="0.35")
-    _frame(figure, curve)
+    _frame(figure, curve, num_last=1)
     return finish(figure)
 
 
@@ -123,13 +123,16 @@ def mean_curve(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return present.mean(axis=0) if len(present) else np.full(values.shape[1], np.nan)
 
 
-def _frame(figure: Figure, curve: Curve) -> None:
+def _frame(figure: Figure, curve: Curve, num_last: int = 0) -> None:
+    """Axes and legend; the last lines, which lie over the others, are named first."""
     axes = figure.axes[0]
     axes.set(title=curve.title, xlabel=curve.x, ylabel=curve.y, xlim=(0, 1), ylim=(0, 1.02))
     axes.grid(color="0.92", linewidth=0.6)
     axes.set_axisbelow(True)
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles[::-1], labels[::-1], loc="outside right upper", frameon=False, fontsize=8)  # the mean first
+    start = len(handles) - num_last
+    handles, labels = handles[start:] + handles[:start], labels[start:] + labels[:start]
+    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8)
 
 
 def _mean_label(curve: Curve, results: Mapping[str, Any]) -> str:

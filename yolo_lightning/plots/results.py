@@ -121,9 +121,9 @@ def _draw_panel(axes: Axes, panel: _Panel, runs: Mapping[str, History], mark_bes
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
-    low, high = axes.get_xlim()
-    if high - low < 1:  # one epoch
-        axes.set_xlim((low + high) / 2 - 1, (low + high) / 2 + 1)
+    epochs = np.concatenate([history.epochs for history in runs.values()])
+    margin = max(0.5, 0.03 * float(epochs.max() - epochs.min()))
+    axes.set_xlim(float(epochs.min()) - margin, float(epochs.max()) + margin)  # the same in all panels
 
 
 def _line_style(name: str, index: int, position: int, num_runs: int) -> tuple[str, LineStyleType]:
