@@ -41,7 +41,9 @@ def test_matrix(num_classes: int, normalise: bool):
     height, width = (axes.get_window_extent().height, axes.get_window_extent().width)
     check_drawing(figure)
     # every cell has a pixel of its own
-    assert min(height, width) >= 1 and min(axes.get_window_extent().height, axes.get_window_extent().width) > num_classes
+    assert (
+        min(height, width) >= 1 and min(axes.get_window_extent().height, axes.get_window_extent().width) > num_classes
+    )
 
 
 def test_columns_are_shares():

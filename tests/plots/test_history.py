@@ -56,7 +56,9 @@ def test_rows_that_are_cut_off_are_left_out(damage: str | bytes, epochs: list[in
     assert "metrics.csv" in history.remark
 
 
-@pytest.mark.parametrize("text", ["", "\n", "step,epoch,val/map\n", "step,epoch,val/map\n1,0", "a,b\n1,2\n", b"\x00\x01\xff" * 50])
+@pytest.mark.parametrize(
+    "text", ["", "\n", "step,epoch,val/map\n", "step,epoch,val/map\n1,0", "a,b\n1,2\n", b"\x00\x01\xff" * 50]
+)
 def test_nothing_to_read(text: str | bytes, tmp_path: Path):
     with pytest.raises(InputError, match=r"metrics\.csv has not a row of figures"):
         read(text, tmp_path)

@@ -37,14 +37,19 @@ class Boxes:
 def make_statistics(num_classes: int, num_images: int = 50) -> LabelStatistics:
     rng = np.random.default_rng(0)
     images = [
-        [(min(num_classes - 1, int(rng.geometric(0.05)) - 1), *rng.uniform(0.3, 0.6, 2), *rng.uniform(0.05, 0.4, 2)) for _ in range(image % 5)]
+        [
+            (min(num_classes - 1, int(rng.geometric(0.05)) - 1), *rng.uniform(0.3, 0.6, 2), *rng.uniform(0.05, 0.4, 2))
+            for _ in range(image % 5)
+        ]
         for image in range(num_images)
     ]
     return LabelStatistics.collect(Boxes(class_names(num_classes), images))
 
 
 def test_counts():
-    statistics = LabelStatistics.collect(Boxes(("a", "b", "c"), [[(0, 0.5, 0.25, 1, 0.5), (2, 0.1, 0.9, 0.02, 0.2)], [], [(2, 0.1, 0.9, 0.02, 0.2)]]))
+    statistics = LabelStatistics.collect(
+        Boxes(("a", "b", "c"), [[(0, 0.5, 0.25, 1, 0.5), (2, 0.1, 0.9, 0.02, 0.2)], [], [(2, 0.1, 0.9, 0.02, 0.2)]])
+    )
     assert statistics.counts.tolist() == [1, 0, 2]
     assert (statistics.num_images, statistics.num_background, statistics.num_boxes) == (3, 1, 3)
     bins = {"x": (32, 6), "y": (16, 57), "width": (63, 1), "height": (32, 12)}
@@ -70,7 +75,11 @@ def test_round_trip(num_images: int, tmp_path: Path):
     statistics = make_statistics(7, num_images)
     statistics.save(tmp_path / LABELS_FILE)
     again = LabelStatistics.load(tmp_path)
-    assert (again.class_names, again.num_images, again.num_background) == (statistics.class_names, num_images, statistics.num_background)
+    assert (again.class_names, again.num_images, again.num_background) == (
+        statistics.class_names,
+        num_images,
+        statistics.num_background,
+    )
     np.testing.assert_array_equal(again.counts, statistics.counts)
     np.testing.assert_array_equal(again.histograms, statistics.histograms)
     assert [path.name for path in tmp_path.iterdir()] == [LABELS_FILE]
@@ -88,7 +97,12 @@ def test_damaged_files(tmp_path: Path):
         file.write_bytes(content)
         with pytest.raises(InputError, match=r"labels\.npz is damaged"):
             LabelStatistics.load(file)
-    for wrong in ({"counts": np.zeros(4)}, {"histograms": np.zeros(3)}, {"meta": np.zeros(3, np.uint8)}, {"counts": np.array([{}] * 3)}):
+    for wrong in (
+        {"counts": np.zeros(4)},
+        {"histograms": np.zeros(3)},
+        {"meta": np.zeros(3, np.uint8)},
+        {"counts": np.array([{}] * 3)},
+    ):
         np.savez(file, **{**arrays, **wrong})
         with pytest.raises(InputError, match=r"labels\.npz is damaged"):
             LabelStatistics.load(file)
@@ -100,7 +114,9 @@ def test_few_classes_have_a_bar_and_a_name_each(num_classes: int):
     figure = draw_labels(statistics)
     bars, centres, sizes = figure.axes
     assert [bar.get_height() for bar in bars.patches] == statistics.counts.tolist()  # type: ignore[attr-defined]
-    assert [label.get_text().strip() for label in bars.get_xticklabels()][:4] == ["straße", "猫", "$x$ a$", "_under"][:num_classes]
+    assert [label.get_text().strip() for label in bars.get_xticklabels()][:4] == ["straße", "猫", "$x$ a$", "_under"][
+        :num_classes
+    ]
     assert centres.get_ylim() == (1, 0)  # as in the image
     assert sizes.get_ylim() == (0, 1)
     np.testing.assert_array_equal(centres.images[0].get_array().filled(0), statistics.histograms[0].T)  # type: ignore[union-attr]

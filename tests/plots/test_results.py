@@ -10,7 +10,17 @@ from tests.plots.conftest import check_drawing, legend, texts
 from yolo_lightning.plots.history import History
 from yolo_lightning.plots.results import draw_rates, draw_results
 
-COLUMNS = ("train/loss", "val/loss", "train/loss_box", "val/loss_box", "val/map", "val/fitness", "lr/bias", "lr/weight", "momentum/bias")
+COLUMNS = (
+    "train/loss",
+    "val/loss",
+    "train/loss_box",
+    "val/loss_box",
+    "val/map",
+    "val/fitness",
+    "lr/bias",
+    "lr/weight",
+    "momentum/bias",
+)
 
 
 def make_history(num_epochs: int = 4, **columns: list[float]) -> History:
@@ -22,7 +32,11 @@ def make_history(num_epochs: int = 4, **columns: list[float]) -> History:
 def panels(figure: Figure) -> dict[str, dict[str, list[float]]]:
     """Values of the lines of each panel, but for the mark of the best epoch."""
     return {
-        axes.get_title(): {str(line.get_label()): np.asarray(line.get_ydata()).tolist() for line in axes.lines if "/" in str(line.get_label())}
+        axes.get_title(): {
+            str(line.get_label()): np.asarray(line.get_ydata()).tolist()
+            for line in axes.lines
+            if "/" in str(line.get_label())
+        }
         for axes in figure.axes
         if axes.get_title()
     }
@@ -81,5 +95,8 @@ def test_rates():
 
 def test_nothing_was_logged():
     empty = History(np.arange(2.0), {})
-    for draw, words in ((draw_results, "no losses or metrics were logged"), (draw_rates, "no learning rates were logged")):
+    for draw, words in (
+        (draw_results, "no losses or metrics were logged"),
+        (draw_rates, "no learning rates were logged"),
+    ):
         assert words in texts(draw({"fit": empty}))
