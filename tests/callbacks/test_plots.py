@@ -169,10 +169,10 @@ def test_tensorboard(tmp_path: Path):
     assert "val/map" in events.Tags()["scalars"]
 
 
-def test_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_mlflow(tmp_path: Path):
     pytest.importorskip("mlflow")
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    logger = MLFlowLogger(save_dir=str(tmp_path / "mlruns"))
+    location = (tmp_path / "artifacts").as_uri()
+    logger = MLFlowLogger(tracking_uri=f"sqlite:///{tmp_path}/runs.db", artifact_location=location)
     run("fit", tmp_path, EvaluationFile(), Plots(), loggers=(logger,))
     artifacts = logger.experiment.list_artifacts(str(logger.run_id), "images")
     assert {Path(artifact.path).name for artifact in artifacts} == set(PICTURES)

@@ -38,7 +38,7 @@ def make_results(num_classes: int, labelled: int | None = None, found: bool = Tr
     curves[:labelled] = height
     return {
         "curve_points": np.linspace(0, 1, 1000),
-        **{key: curves for key in ("precision_recall_curve", "precision_curve", "recall_curve", "f1_curve")},
+        **dict.fromkeys(("precision_recall_curve", "precision_curve", "recall_curve", "f1_curve"), curves),
         "yolov5_map_50_per_class": curves[:, 0],
         "yolov5_map_50": 0.512,
         "precision": 0.611,

@@ -25,7 +25,12 @@ def test_matrix(num_classes: int, normalise: bool):
     shown = axes.images[0].get_array()
     assert shown is not None
     expected = normalised_columns(matrix) if normalise else matrix
-    np.testing.assert_allclose(shown.filled(0), expected)  # type: ignore[attr-defined]
+    drawn = shown.filled(0)  # type: ignore[attr-defined]
+    if num_classes <= 80:
+        np.testing.assert_allclose(drawn, expected)
+    else:  # spread, so that single cells are seen
+        assert (drawn >= expected).all()
+        assert drawn.max() == expected.max()
     numbers = [text.get_text() for text in axes.texts]
     if num_classes < 29:
         values = expected[expected > 0]
@@ -38,12 +43,9 @@ def test_matrix(num_classes: int, normalise: bool):
         assert (names[-1], places[-1]) == ("background", num_classes)
         assert names[0] == "straße"
         assert min(np.diff(places)) >= num_classes / 51
-    height, width = (axes.get_window_extent().height, axes.get_window_extent().width)
     check_drawing(figure)
-    # every cell has a pixel of its own
-    assert (
-        min(height, width) >= 1 and min(axes.get_window_extent().height, axes.get_window_extent().width) > num_classes
-    )
+    extent = axes.get_window_extent()
+    assert min(extent.height, extent.width) > num_classes + 1  # every cell has a pixel of its own
 
 
 def test_columns_are_shares():

@@ -72,6 +72,6 @@ def test_runs_are_overlaid():
     assert [line.get_ydata()[0] for line in lines[:2]] == [0.5, 0.625]  # type: ignore[index]
     assert legend(figure)[:2] == ["fit-1: mAP50 0.512", "fit-2: mAP50 0.512"]
     assert len(lines) == len(legend(figure)) == 25
-    assert len({(line.get_color(), line.get_linestyle(), line._dash_pattern) for line in lines[:24]}) == 24  # type: ignore[attr-defined]
+    assert len({(line.get_color(), line.get_linestyle(), str(line._dash_pattern)) for line in lines[:24]}) == 24  # type: ignore[attr-defined]
     check_drawing(figure)
     assert "no class has labels" in texts(compare_curves(CURVES["f1_curve"], {"empty": runs["empty"]}))

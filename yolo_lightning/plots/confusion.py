@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize, PowerNorm
+from matplotlib.colors import ListedColormap, Normalize, PowerNorm
 from matplotlib.figure import Figure
+from scipy.ndimage import maximum_filter
 
 from yolo_lightning.plots.style import class_label, finish, new_figure
 
@@ -17,6 +19,7 @@ __all__ = ["BACKGROUND", "draw_confusion", "normalised_columns"]
 
 _MOST_ANNOTATED = 30
 _MOST_TICKS = 50
+_MOST_CELLS = 300
 BACKGROUND = "background"
 """What the last row and column are called."""
 
@@ -36,11 +39,11 @@ def draw_confusion(matrix: npt.NDArray[np.int64], class_names: Sequence[str], *,
     figure = new_figure(side + 1.2, side)
     axes = figure.subplots()
     values = normalised_columns(matrix) if normalise else matrix.astype(np.float64)
-    shown = np.ma.masked_equal(values, 0)
+    shown = np.ma.masked_equal(_visible(values), 0)
     highest = float(values.max(initial=0)) or 1.0
     # A root, since one frequent class would leave all the others white.
     norm = Normalize(0, 1) if normalise else PowerNorm(0.5, 0, highest)
-    image = axes.imshow(shown, cmap="Blues", norm=norm, interpolation="nearest", aspect="equal")
+    image = axes.imshow(shown, cmap=_blues(), norm=norm, interpolation="nearest", aspect="equal")
     axes.set_facecolor("white")
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.02)
     bar.set_label("share of the labels" if normalise else "count")
@@ -56,6 +59,17 @@ def normalised_columns(matrix: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]
     totals = matrix.sum(axis=0, keepdims=True)
     shares: npt.NDArray[np.float64] = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
     return shares
+
+
+def _visible(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Cells of a very large matrix, that would be single pixels, spread to a few of them; higher ones cover lower."""
+    spread = math.ceil(len(values) / _MOST_CELLS)
+    return values if spread == 1 else np.asarray(maximum_filter(values, spread, mode="constant"))
+
+
+def _blues() -> ListedColormap:
+    """Without the palest, which a single cell on white needs."""
+    return ListedColormap(colormaps["Blues"](np.linspace(0.2, 1, 256)))
 
 
 def _title(matrix: npt.NDArray[np.int64], normalise: bool) -> str:

@@ -132,7 +132,7 @@ def _line_style(name: str, index: int, position: int, num_runs: int) -> tuple[st
         colour, dashes = run_colour(position)
         return colour, dashes if dashes != "-" else _SPLIT_DASHES.get(split, _OTHER_DASHES[index % 4])
     if f"{split}/" in _RATES:
-        return run_colour(index)
+        return run_colour(index)[0], _OTHER_DASHES[index % 4]  # groups often have the same rate
     return _SPLIT_COLOURS.get(split, BOLD), "-"
 
 
@@ -158,7 +158,8 @@ def _legend(runs: Mapping[str, History], panels: Sequence[_Panel], mark_best: bo
     if not splits:  # rates: the groups of parameters
         names = dict.fromkeys(name.partition("/")[2] for name in columns)
         return [
-            Line2D([], [], color=run_colour(index)[0], label=class_label(name, 40)) for index, name in enumerate(names)
+            Line2D([], [], color=run_colour(index)[0], linestyle=_OTHER_DASHES[index % 4], label=class_label(name, 40))
+            for index, name in enumerate(names)
         ]
     handles = [Line2D([], [], color=_SPLIT_COLOURS[split], label=split) for split in splits]
     if mark_best and any(_best_epoch(history) is not None for history in runs.values()):
