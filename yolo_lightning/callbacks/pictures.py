@@ -24,7 +24,8 @@ class Pictures(Callback):
     """Saves the first training batches with their labels, and the first evaluation batch, labels beside predictions.
 
     Files go to ``images/`` in the run directory. They are drawn off the training thread; if drawing fails, a warning
-    says so once and the run goes on. Loggers that take images get them when the run ends. During fit the evaluation picture is that of the best epoch so far.
+    says so once and the run goes on. Loggers that take images get them when the run ends. During fit the evaluation
+    picture is that of the best epoch so far.
 
     Args:
         num_train_batches: Training batches to save, from the first.
