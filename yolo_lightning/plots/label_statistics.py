@@ -115,7 +115,8 @@ class LabelStatistics:
         """
         file = path / LABELS_FILE if path.is_dir() else path
         try:
-            with np.load(file, allow_pickle=False) as archive:
+            # numpy leaves a damaged file open that it has opened itself
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 return cls._from_arrays({name: archive[name] for name in archive.files})
         except FileNotFoundError as error:
             raise InputError(f"{file} does not exist: `yolo-lightning fit` writes it; older runs have none") from error
