@@ -67,6 +67,7 @@ def tiny_config(data: Path | None, **trainer: Any) -> dict[str, Any]:
             }
         },
         "ema": {"decay": 0.5, "ramp": 1.0},
+        "plots": {"enabled": False},  # they take seconds
         "trainer": {"accelerator": "cpu", "enable_model_summary": False, "enable_progress_bar": False, **trainer},
     }
 

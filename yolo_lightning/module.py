@@ -239,9 +239,12 @@ class DetectionModule(LightningModule):
         self._last_step = epoch * int(self.trainer.num_training_batches) + batch_idx
 
     def on_train_epoch_end(self) -> None:
-        """Logs the learning rates at the end of the epoch."""
+        """Logs the learning rates and the momentum at the end of the epoch."""
         for group in self._optimizer.param_groups:
             self.log(f"lr/{group.get('name', 'all')}", group["lr"])
+        group = self._optimizer.param_groups[0]  # all have the same
+        if momentum := group.get("momentum") or group.get("betas", (0.0,))[0]:
+            self.log(f"momentum/{group.get('name', 'all')}", momentum)
 
     def on_train_end(self) -> None:
         """Leaves the trainer as it was."""

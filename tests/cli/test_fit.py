@@ -13,6 +13,7 @@ import yaml
 
 from tests.runs import assert_same_tensors, check_run, figures, load, tiny_config, write_shapes
 from yolo_lightning.cli import main
+from yolo_lightning.plots.run import PICTURES
 
 # Wider than the cases of one test, so that a process is started once.
 COSINE = {
@@ -25,6 +26,7 @@ COSINE = {
         }
     },
     "name": "shapes",
+    "plots": {"enabled": True},
 }
 
 
@@ -56,12 +58,14 @@ def test_run_directory(first: Path):
         "metrics.json",
         "times.csv",
         "evaluation.npz",
+        "labels.npz",
         "checkpoints/best.ckpt",
         "checkpoints/best.safetensors",
         "checkpoints/last.ckpt",
         "checkpoints/last.safetensors",
     }
     assert pictures == {
+        *(f"images/{name}" for name in PICTURES),
         "images/train_batch0.jpg",
         "images/train_batch1.jpg",
         "images/train_batch2.jpg",

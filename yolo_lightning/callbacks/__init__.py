@@ -12,6 +12,7 @@ from yolo_lightning.callbacks.metrics_file import MetricsFile
 from yolo_lightning.callbacks.multi_scale import MultiScale
 from yolo_lightning.callbacks.operating_point import ChooseOperatingPoint
 from yolo_lightning.callbacks.pictures import Pictures
+from yolo_lightning.callbacks.plots import Plots
 from yolo_lightning.callbacks.predictions import Predictions
 from yolo_lightning.callbacks.progress import DetectionProgressBar
 from yolo_lightning.callbacks.step_times import StepTimes
@@ -29,6 +30,7 @@ __all__ = [
     "MetricsFile",
     "MultiScale",
     "Pictures",
+    "Plots",
     "Predictions",
     "RunCheckpoint",
     "StepTimes",

@@ -102,6 +102,10 @@ class EvaluationFile(Callback):
             self._worker.shutdown(wait=True)
             self._worker = None
 
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Waits until the file is written, from which a run that was stopped is plotted."""
+        self.teardown(trainer, pl_module, "fit")
+
     def state_dict(self) -> dict[str, Any]:
         """The best figure so far."""
         return {"best": self._best}

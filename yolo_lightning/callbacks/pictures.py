@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from PIL import Image
 from torch import Tensor
 
+from yolo_lightning.callbacks.image_loggers import send_pictures
 from yolo_lightning.drawing import draw_detections, draw_grid
 from yolo_lightning.types import Batch, Detections
 
@@ -23,7 +24,8 @@ class Pictures(Callback):
     """Saves the first training batches with their labels, and the first evaluation batch, labels beside predictions.
 
     Files go to ``images/`` in the run directory. They are drawn off the training thread; if drawing fails, a warning
-    says so once and the run goes on. During fit the evaluation picture is that of the best epoch so far.
+    says so once and the run goes on. Loggers that take images get them when the run ends. During fit the evaluation
+    picture is that of the best epoch so far.
 
     Args:
         num_train_batches: Training batches to save, from the first.
@@ -51,6 +53,7 @@ class Pictures(Callback):
         self._shown: tuple[Batch, list[Detections]] | None = None
         self._worker: ThreadPoolExecutor | None = None
         self._failed = False
+        self._files: dict[Path, None] = {}
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Finds the run directory."""
@@ -93,11 +96,16 @@ class Pictures(Callback):
         self._save_evaluation("test", pl_module)
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        """Waits for the last picture."""
+        """Waits for the last picture, and hands all to the loggers."""
         if self._worker is not None:
             self._worker.shutdown(wait=True)
             self._worker = None
+            send_pictures(trainer.loggers, list(self._files), trainer.global_step)
         self._shown = None
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Does the same when a run is stopped."""
+        self.teardown(trainer, pl_module, "fit")
 
     def _save_evaluation(self, prefix: str, pl_module: Any) -> None:
         if self._shown is None:
@@ -117,6 +125,7 @@ class Pictures(Callback):
         if self._worker is None or self._directory is None:
             return
         found = [[detections.to("cpu") for detections in column] for column in columns]
+        self._files[self._directory / name] = None
         job = self._worker.submit(_write, self._directory / name, images.numpy(), found, class_names)
         job.add_done_callback(self._warn_once)
 

@@ -19,6 +19,7 @@ TOOLS = {
     "detect": "yolo_lightning.tools.detect:detect",
     "evaluate": "yolo_lightning.tools.evaluate:evaluate",
     "explain": "yolo_lightning.tools.explain:explain",
+    "plot": "yolo_lightning.tools.plot:plot",
     "report": "yolo_lightning.tools.html_report:report",
 }
 """Plain typed functions that run as ``yolo-lightning NAME``; imported when they are called."""

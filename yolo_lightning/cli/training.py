@@ -29,6 +29,7 @@ from yolo_lightning.callbacks import (
     Freeze,
     MetricsFile,
     Pictures,
+    Plots,
     Predictions,
     RunCheckpoint,
     StepTimes,
@@ -83,6 +84,7 @@ class YOLOCLI(LightningCLI):
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.add_lightning_class_args(Pictures, "pictures")
         parser.add_lightning_class_args(EvaluationFile, "evaluation_file")
+        parser.add_lightning_class_args(Plots, "plots")  # after those whose files it reads
         parser.add_lightning_class_args(Predictions, "predictions")
         parser.add_lightning_class_args(FiniteCheck, "finite_check")
         parser.add_lightning_class_args(StepTimes, "step_times")

@@ -12,18 +12,21 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["Mask", "line_height", "writable", "write_line"]
+__all__ = ["FONT_FOLDER", "Mask", "line_height", "writable", "write_line"]
 
 Mask = npt.NDArray[np.uint8]
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _Run = tuple[str, int]  # letters, and the index of their font
 
+FONT_FOLDER = Path(__file__).parent / "fonts"
+"""The fonts that come along."""
+
 # Pillow's own font (None) is the most pleasant, but has plain Latin letters only. The next two come along and have
 # nearly all of European scripts, Hebrew and Arabic, and Chinese, Japanese and Korean. The others belong to systems.
 _FONTS = (
     None,
-    str(Path(__file__).parent / "fonts" / "DejaVuSans.ttf"),
-    str(Path(__file__).parent / "fonts" / "DroidSansFallback.ttf"),
+    str(FONT_FOLDER / "DejaVuSans.ttf"),
+    str(FONT_FOLDER / "DroidSansFallback.ttf"),
     "NotoSansThai-Regular.ttf",
     "NotoSansDevanagari-Regular.ttf",
     "Arial Unicode.ttf",
