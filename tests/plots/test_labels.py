@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,15 @@ def test_many_classes_are_sorted_and_the_first_named(num_classes: int):
     first = int(statistics.counts.argmax())
     assert named[0].split() == ["1.", *class_names(num_classes)[first].split(), str(statistics.counts[first])]
     check_drawing(figure)
+
+
+def test_a_wide_range_of_counts_has_plain_numbers_beside_it():
+    statistics = replace(make_statistics(60), counts=np.array([90_000, *range(59)]))
+    figure = draw_labels(statistics)
+    check_drawing(figure)
+    (bars, *_) = figure.axes
+    assert bars.get_yscale() == "log"
+    assert "10,000" in [label.get_text() for label in bars.get_yticklabels()]
 
 
 def test_correlogram():

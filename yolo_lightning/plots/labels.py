@@ -96,6 +96,7 @@ def _draw_sorted_bars(axes: Axes, statistics: LabelStatistics) -> None:
     axes.set_xlim(-0.5, len(counts) - 0.5)
     if counts[0] > 100 * max(1, np.median(counts)):
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")  # its own needs mathematical text
         axes.set_ylim(bottom=0.5)
     axes.set_xlabel(f"{len(counts)} classes by their boxes; {int((counts == 0).sum())} have none")
     top = order[:_NUM_TOP].tolist()
