@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from yolo_lightning.array_file import DAMAGED, Arrays, load_arrays, save_arrays
 from yolo_lightning.errors import InputError
 from yolo_lightning.metrics.matching import EvaluationData, IntArray
 
@@ -21,7 +20,6 @@ EVALUATION_FILE = "evaluation.npz"
 """Name of the file in a run directory."""
 
 _VERSION = 1
-_META = "meta"
 _STORED_TYPES = {
     "boxes": np.float32,
     "scores": np.float32,
@@ -71,18 +69,8 @@ class StoredEvaluation:
             "split": self.split,
             "epoch": self.epoch,
         }
-        arrays: dict[str, npt.NDArray[Any]] = {
-            name: _narrowed(getattr(self.data, name), dtype) for name, dtype in _STORED_TYPES.items()
-        }
-        arrays |= {"image_ids": self.image_ids, "image_sizes": self.image_sizes}
-        arrays[_META] = np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with temporary.open("wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **arrays)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        arrays = {name: _narrowed(getattr(self.data, name), dtype) for name, dtype in _STORED_TYPES.items()}
+        save_arrays(path, {**arrays, "image_ids": self.image_ids, "image_sizes": self.image_sizes}, meta)
 
     @classmethod
     def load(cls, path: Path) -> StoredEvaluation:
@@ -93,21 +81,16 @@ class StoredEvaluation:
         """
         file = path / EVALUATION_FILE if path.is_dir() else path
         try:
-            with np.load(file, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            return cls._from_arrays(arrays)
+            return cls._from_arrays(*load_arrays(file, _VERSION))
         except FileNotFoundError as error:
             raise InputError(
                 f"{file} does not exist: `yolo-lightning validate` and `fit` write it; older runs have none"
             ) from error
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except DAMAGED as error:
             raise InputError(f"{file} is damaged or no evaluation ({error}): evaluate again") from error
 
     @classmethod
-    def _from_arrays(cls, arrays: dict[str, npt.NDArray[Any]]) -> StoredEvaluation:
-        meta = json.loads(arrays.pop(_META).tobytes())
-        if meta["version"] != _VERSION:
-            raise ValueError(f"version {meta['version']}, this library reads version {_VERSION}")
+    def _from_arrays(cls, arrays: Arrays, meta: Mapping[str, Any]) -> StoredEvaluation:
         class_names, images = tuple(map(str, meta["class_names"])), tuple(map(str, meta["images"]))
         image_ids, image_sizes = arrays["image_ids"].astype(np.int64), arrays["image_sizes"].astype(np.int64)
         if image_ids.shape != (len(images),) or image_sizes.shape != (len(images), 2):

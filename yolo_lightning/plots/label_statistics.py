@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
-import os
-import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from yolo_lightning.array_file import DAMAGED, Arrays, load_arrays, save_arrays
 from yolo_lightning.errors import InputError
 
 __all__ = ["LABELS_FILE", "NUM_BINS", "PAIRS", "AnnotatedImages", "LabelStatistics"]
@@ -25,7 +24,6 @@ PAIRS = tuple(itertools.combinations(("x", "y", "width", "height"), 2))
 """Of what there are histograms: the centre and the size of a box, as shares of its image."""
 
 _VERSION = 1
-_META = "meta"
 _AT_ONCE = 4096  # images
 
 
@@ -95,16 +93,7 @@ class LabelStatistics:
             "num_images": self.num_images,
             "num_background": self.num_background,
         }
-        packed = np.frombuffer(json.dumps(meta).encode(), np.uint8)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with temporary.open("wb") as file:
-                np.savez_compressed(
-                    file, allow_pickle=False, meta=packed, counts=self.counts, histograms=self.histograms
-                )
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        save_arrays(path, {"counts": self.counts, "histograms": self.histograms}, meta)
 
     @classmethod
     def load(cls, path: Path) -> LabelStatistics:
@@ -115,19 +104,14 @@ class LabelStatistics:
         """
         file = path / LABELS_FILE if path.is_dir() else path
         try:
-            # numpy leaves a damaged file open that it has opened itself
-            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-                return cls._from_arrays({name: archive[name] for name in archive.files})
+            return cls._from_arrays(*load_arrays(file, _VERSION))
         except FileNotFoundError as error:
             raise InputError(f"{file} does not exist: `yolo-lightning fit` writes it; older runs have none") from error
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except DAMAGED as error:
             raise InputError(f"{file} is damaged or holds no counts of labels ({error})") from error
 
     @classmethod
-    def _from_arrays(cls, arrays: dict[str, npt.NDArray[Any]]) -> LabelStatistics:
-        meta = json.loads(arrays[_META].tobytes())
-        if meta["version"] != _VERSION:
-            raise ValueError(f"version {meta['version']}, not {_VERSION}")
+    def _from_arrays(cls, arrays: Arrays, meta: Mapping[str, Any]) -> LabelStatistics:
         names = tuple(map(str, meta["class_names"]))
         counts, histograms = arrays["counts"].astype(np.int64), arrays["histograms"].astype(np.int64)
         if counts.shape != (len(names),) or histograms.shape != (len(PAIRS), NUM_BINS, NUM_BINS):
