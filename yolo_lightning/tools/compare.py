@@ -66,10 +66,10 @@ def _rows(differences: Sequence[Difference]) -> list[list[str]]:
     return [
         [
             figure.name,
-            f"{figure.first:.4f}",
-            f"{figure.second:.4f}",
-            f"{figure.difference:+.4f}",
-            f"{figure.low:+.4f} … {figure.high:+.4f}",
+            f"{figure.first:.3f}",
+            f"{figure.second:.3f}",
+            f"{figure.difference:+.3f}",
+            f"{figure.low:+.3f} … {figure.high:+.3f}",
             f"{figure.p_value:.3f}",
             figure.verdict,
         ]

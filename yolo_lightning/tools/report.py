@@ -46,8 +46,10 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> Table:
-    """A table of texts: the first column to the left, the others to the right."""
+    """A table of texts: the first column to the left, the others to the right, which a narrow terminal does not cut."""
     table = _table(*columns)
+    for position, column in enumerate(table.columns[1:], start=1):
+        column.min_width = max(map(len, [columns[position], *(row[position] for row in rows)]))
     table.title, table.title_justify = title, "left"
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
