@@ -55,8 +55,8 @@ def test_compare_with_a_worse_model(call, runs, tmp_path):
     table = rows(output)
     content = json.loads(file.read_text())
     figure = next(row for row in content["figures"] if row["name"] == "yolov5_map_50")
-    assert table["yolov5_map_50"][:3] == [f"{figure[key]:.4f}" for key in ("first", "second")] + [
-        f"{figure['difference']:+.4f}"
+    assert table["yolov5_map_50"][:3] == [f"{figure[key]:.3f}" for key in ("first", "second")] + [
+        f"{figure['difference']:+.3f}"
     ]
     assert table["map"][-1] == "real"
     assert table["straße"][-1] == content["classes"][2]["verdict"]
@@ -66,7 +66,7 @@ def test_compare_with_a_worse_model(call, runs, tmp_path):
 def test_compare_with_itself_and_with_seeds(call, runs):
     status, output, _ = call("compare", runs / "good", runs / "good" / EVALUATION_FILE, "--resamples=100")
     assert status == 0
-    assert rows(output)["fitness"][2:] == ["+0.0000", "+0.0000", "…", "+0.0000", "1.000", "noise"]
+    assert rows(output)["fitness"][2:] == ["+0.000", "+0.000", "…", "+0.000", "1.000", "noise"]
     status, output, _ = call("compare", f"{runs / 'good'},{runs / 'again'}", runs / "bad", "--resamples=100")
     assert status == 0
     assert "Runs drawn as well: 2 of the first, 1 of the second." in output

@@ -50,7 +50,7 @@ def compare(first: str, second: str, *, resamples: int = 1000, seed: int = 0, js
     if not comparison.figures:
         print_line(f"None of the {comparison.num_images} images has a label, so there is nothing to compare.")
         return
-    columns = ("first", "second", "difference", "95 % interval", "p", "verdict")
+    columns = ("first", "second", "change", "95 % interval", "p", "verdict")
     print_table(text_table(("figure", *columns), _rows(comparison.figures)))
     print_table(text_table(("AP50 of class", *columns), _rows(comparison.classes)))
     print_line(_explanation(comparison))
@@ -80,7 +80,7 @@ def _rows(differences: Sequence[Difference]) -> list[list[str]]:
 def _explanation(comparison: Comparison) -> str:
     lines = [
         f"Paired bootstrap of {comparison.num_images} images, {comparison.num_resamples} samples, seed "
-        f"{comparison.seed}; the difference is second − first.",
+        f"{comparison.seed}; the change is second − first.",
         "real: the 95 % interval excludes 0. noise: other images of the same kind could turn the difference round.",
     ]
     if comparison.num_seeds == (1, 1):
