@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -219,8 +220,11 @@ def test_a_slow_loader_gets_advice(lines: Callable[[], list[str]]) -> None:
 def test_a_slow_worker_is_named(lines: Callable[[], list[str]]) -> None:
     dataset = partial(SlowShapes, seconds=0.05, worker=1)
     fit(data=make_data(dataset, num_workers=2, train_transform=_letterbox))
-    assert all("Worker 1 takes 5" in line and "ms an image, the others" in line for line in lines())
-    assert len(lines()) == 2
+    found = [re.search(r"Worker 1 takes (\d+) ms an image, the others (\d+) ms", line) for line in lines()]
+    assert len(found) == 2
+    for match in found:  # a busy machine adds to both
+        assert match is not None
+        assert int(match[1]) >= max(50, 2 * int(match[2]))
 
 
 def test_equal_workers_are_not_named(lines: Callable[[], list[str]]) -> None:

@@ -54,8 +54,10 @@ def test_the_page_holds_the_evaluation(report, tmp_path):
     assert page.data["class_names"] == list(NAMES)
     assert page.data["images"] == ["a/one.png", "a/two.png", "b/three.png", "b/four.png"]
     np.testing.assert_array_equal(page.array("sizes").reshape(-1, 2), evaluation.image_sizes)
-    np.testing.assert_array_equal(page.array("detections", "boxes").reshape(-1, 4), data.boxes[shown])
-    np.testing.assert_array_equal(page.array("detections", "scores"), data.scores[shown])
+    np.testing.assert_array_equal(
+        page.array("detections", "boxes").reshape(-1, 4), data.boxes[shown].astype(np.float32)
+    )
+    np.testing.assert_array_equal(page.array("detections", "scores"), data.scores[shown].astype(np.float32))
     np.testing.assert_array_equal(page.array("detections", "labels"), data.labels[shown])
     np.testing.assert_array_equal(page.array("detections", "images"), data.image_index[shown])
     np.testing.assert_array_equal(page.array("detections", "kinds"), errors.kinds[shown])
