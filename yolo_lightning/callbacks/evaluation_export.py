@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal, get_args
 
 import numpy as np
@@ -13,6 +13,7 @@ from yolo_lightning.callbacks.prediction_files import FORMATS, PredictionFile
 from yolo_lightning.callbacks.prediction_parts import ROW, PredictedImage, Rows
 from yolo_lightning.coco import image_ids, relative_names
 from yolo_lightning.metrics import StoredEvaluation
+from yolo_lightning.paths import safe_name
 
 __all__ = ["EXPORT_FORMATS", "ExportFormat", "export_detections"]
 
@@ -36,11 +37,12 @@ def export_detections(
     """
     data, ids = evaluation.data, image_ids(evaluation.images)
     bounds = np.searchsorted(data.image_index, np.arange(data.num_images + 1))
-    stems = relative_names(evaluation.images)
+    numbers = all(isinstance(identity, int) for identity in ids)
+    label_files = [_inside(directory / "labels", name) for name in relative_names(evaluation.images)]
     with ExitStack() as stack:
         files: list[PredictionFile] = []
         for kind in (FORMATS[name] for name in dict.fromkeys(formats) if name != "txt"):
-            file = kind(directory / kind.name, evaluation.class_names, ids_are_numbers=isinstance(ids[0], int))
+            file = kind(directory / kind.name, evaluation.class_names, ids_are_numbers=numbers)
             files.append(stack.enter_context(closing(file)))
         for position, path in enumerate(evaluation.images):
             part = slice(bounds[position], bounds[position + 1])
@@ -51,10 +53,15 @@ def export_detections(
             for file in files:
                 file.add(image, ids[position], rows)
             if "txt" in formats:
-                _write_label_file(directory / "labels" / stems[position], image, rows, confidence)
+                _write_label_file(label_files[position], image, rows, confidence)
 
 
-def _write_label_file(name: Path, image: PredictedImage, rows: Rows, confidence: bool) -> None:
+def _inside(directory: Path, name: str) -> Path:
+    """The file for a name that may begin at the root, or go upwards: never beside the images of the user."""
+    return directory.joinpath(*(safe_name(part) for part in PurePath(name).parts)).with_suffix(".txt")
+
+
+def _write_label_file(path: Path, image: PredictedImage, rows: Rows, confidence: bool) -> None:
     """``class cx cy w h [confidence]`` in fractions of the image; an image without detections gets no file."""
     if not len(rows):
         return
@@ -67,5 +74,5 @@ def _write_label_file(name: Path, image: PredictedImage, rows: Rows, confidence:
     ):
         numbers = [*values, score] if confidence else values
         lines.append(" ".join([str(label), *(f"{number:.6g}" for number in numbers)]) + "\n")
-    name.parent.mkdir(parents=True, exist_ok=True)
-    name.with_suffix(".txt").write_text("".join(lines), encoding="ascii")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(lines), encoding="ascii")
