@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from yolo_lightning.paths import replacing
 
 __all__ = ["DAMAGED", "Arrays", "load_arrays", "save_arrays"]
 
@@ -34,13 +35,8 @@ def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], meta: Mappin
         OSError: If it cannot be written.
     """
     packed = np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **{**arrays, _META: packed})
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **{**arrays, _META: packed})
 
 
 def load_arrays(path: Path, version: int) -> tuple[Arrays, dict[str, Any]]:

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO
@@ -18,6 +19,7 @@ __all__ = [
     "new_directory",
     "new_file",
     "new_run_directory",
+    "replacing",
     "safe_name",
     "write_new_file",
 ]
@@ -106,6 +108,17 @@ def write_new_file(path: Path, content: bytes) -> Path:
             written.unlink(missing_ok=True)
             raise
     return written
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` to write to, which takes its place when the block ends well, and else is removed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def safe_name(name: str) -> str:

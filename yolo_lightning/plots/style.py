@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -16,6 +15,7 @@ from matplotlib.typing import LineStyleType
 
 from yolo_lightning.drawing import class_colour
 from yolo_lightning.drawing.text import FONT_FOLDER, writable
+from yolo_lightning.paths import replacing
 
 __all__ = [
     "BOLD",
@@ -76,12 +76,8 @@ def save_figure(figure: Figure, path: Path) -> None:
     Raises:
         OSError: If it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def class_label(name: str, most: int = 24) -> str:

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import html
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
@@ -15,7 +14,7 @@ from string import Template
 from typing import Any, BinaryIO
 
 from yolo_lightning.errors import InputError
-from yolo_lightning.paths import new_file
+from yolo_lightning.paths import new_file, replacing
 
 __all__ = ["is_report", "write_page"]
 
@@ -103,13 +102,8 @@ def _bytes(text: str) -> bytes:
 @contextmanager
 def _open(path: Path, replace: bool) -> Iterator[tuple[BinaryIO, Path]]:
     if replace and is_report(path):
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with temporary.open("xb") as file:
-                yield file, path
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(path) as temporary, temporary.open("xb") as file:
+            yield file, path
         return
     with new_file(path) as file:
         written = Path(file.name)
