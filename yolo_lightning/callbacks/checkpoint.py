@@ -53,6 +53,8 @@ class RunCheckpoint(ModelCheckpoint):
         """Copies the best checkpoint of the run that is resumed, which this run may not improve on."""
         super().on_train_start(trainer, pl_module)
         best, directory = Path(self.best_model_path), self._directory
+        if self.best_model_path and not best.is_file() and trainer.ckpt_path:
+            best = Path(trainer.ckpt_path).with_name(best.name)  # the run was moved, and its checkpoints with it
         if trainer.is_global_zero and best.is_file() and best.parent.resolve() != directory.resolve():
             directory.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(best, directory / best.name)

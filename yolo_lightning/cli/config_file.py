@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
 from yolo_lightning.models import YOLOv5Head
+from yolo_lightning.weights_and_biases import RunWandbLogger
 
 __all__ = ["SaveResolvedConfig"]
 
@@ -24,3 +26,9 @@ class SaveResolvedConfig(SaveConfigCallback):
             self.config = self.config.clone()
             self.config[_ANCHORS] = anchors
         super().setup(trainer, pl_module, stage)
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Hands it to W&B, if the run is logged there; called in the first process."""
+        for logger in trainer.loggers:
+            if isinstance(logger, RunWandbLogger):
+                logger.log_hyperparams(yaml.safe_load(self.parser.dump(self.config, skip_none=False)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,17 @@ class RunCSVLogger(Logger):
         return str(self._directory)
 
     @rank_zero_only
+    def go_on_from(self, older: Path, num_epochs: int) -> None:
+        """Begins with the first epochs of the run that is resumed, as far as its files are there.
+
+        Args:
+            older: Folder of its ``metrics.csv`` and ``times.csv``.
+            num_epochs: Epochs that the checkpoint has behind it.
+        """
+        last = self._metrics.take_over(older, lambda row: int(row.get("epoch") or 0) < num_epochs)
+        self._times.take_over(older, lambda row: int(row["step"]) <= last)
+
+    @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Adds to the row of the step, or begins a new one."""
         times = {name: value for name, value in metrics.items() if name.startswith("time/")}
@@ -78,6 +90,26 @@ class _Table:
         except OSError as error:
             self._failed = True
             rank_zero_warn(f"{self._file} is not written any more: {error}")
+
+    def take_over(self, folder: Path, wanted: Callable[[dict[str, str]], bool]) -> int:
+        """Copies rows of an older file of this name; returns the last step among them, -1 if there is none."""
+        try:
+            with (folder / self._file.name).open(newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file)
+                rows = [row for row in reader if row["step"].isdigit() and wanted(row)]
+                self._columns = list(reader.fieldnames or ["step"])
+            if rows:
+                with self._file.open("w", newline="", encoding="utf-8") as file:
+                    writer = csv.DictWriter(file, self._columns)
+                    writer.writeheader()
+                    writer.writerows(rows)
+            return int(rows[-1]["step"]) if rows else -1
+        except FileNotFoundError:
+            return -1
+        except (OSError, ValueError, KeyError, AttributeError, csv.Error) as error:
+            rank_zero_warn(f"{self._file} lacks the epochs before: {folder / self._file.name} cannot be used ({error})")
+            self._columns = ["step"]
+            return -1
 
     def _add(self, values: dict[str, float], step: int | None) -> None:
         if "step" not in self._row or self._row["step"] != step:

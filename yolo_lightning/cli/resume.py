@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from yolo_lightning.errors import InputError
 from yolo_lightning.models import check_description
 
-__all__ = ["check_checkpoint", "check_not_finished", "resolve_checkpoint"]
+__all__ = ["check_checkpoint", "check_not_finished", "num_epochs_done", "older_run", "resolve_checkpoint"]
 
 _INHERITED = "YOLO_LIGHTNING_CHECKPOINT"
 
@@ -91,14 +91,26 @@ def check_not_finished(checkpoint: dict[str, Any], path: Path, max_epochs: int |
     Raises:
         InputError: If all of ``max_epochs`` are done; without this, nothing would happen and nothing be said.
     """
-    epoch = checkpoint.get("epoch")
-    if max_epochs is None or max_epochs < 0 or not isinstance(epoch, int):
+    if max_epochs is None or max_epochs < 0:
         return
-    progress = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.batch_progress", {})
-    done = epoch + 1 if progress.get("is_last_batch", True) else epoch
+    done = num_epochs_done(checkpoint)
     if done >= max_epochs:
         raise InputError(
             f"--ckpt_path: {path} has {done} epochs behind it and --trainer.max_epochs is {max_epochs}: nothing is "
             f"left to train. Give a larger --trainer.max_epochs to go on; the learning rate then follows the longer "
             "schedule from there"
         )
+
+
+def num_epochs_done(checkpoint: dict[str, Any]) -> int:
+    """Epochs of training that a checkpoint has behind it."""
+    epoch = checkpoint.get("epoch")
+    if not isinstance(epoch, int):
+        return 0
+    progress = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.batch_progress", {})
+    return epoch + 1 if progress.get("is_last_batch", True) else epoch
+
+
+def older_run(checkpoint: Path) -> Path:
+    """Directory of the run that wrote a checkpoint; its folder, if it was put elsewhere."""
+    return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent

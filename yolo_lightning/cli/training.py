@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Progress
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from yolo_lightning import __version__
 from yolo_lightning.callbacks import (
@@ -38,14 +40,24 @@ from yolo_lightning.cli import TOOLS
 from yolo_lightning.cli.config_file import SaveResolvedConfig
 from yolo_lightning.cli.devices import BFloat16Weights, check_devices, default_precision
 from yolo_lightning.cli.logger import RunCSVLogger
-from yolo_lightning.cli.resume import check_checkpoint, check_not_finished, resolve_checkpoint
+from yolo_lightning.cli.resume import (
+    check_checkpoint,
+    check_not_finished,
+    num_epochs_done,
+    older_run,
+    resolve_checkpoint,
+)
 from yolo_lightning.cli.run_directory import remove_if_empty, reserve_run_directory
+from yolo_lightning.cli.wandb import resume_from_wandb, wandb_run_of
 from yolo_lightning.data import DetectionDataModule
 from yolo_lightning.errors import InputError
 from yolo_lightning.models import read_checkpoint, resolve_weights
 from yolo_lightning.module import DetectionModule
+from yolo_lightning.weights_and_biases import RunWandbLogger
 
 __all__ = ["YOLOCLI", "run"]
+
+_TERMINATED = 128 + signal.SIGTERM
 
 # What Lightning warns of although it is as it should be here.
 _EXPECTED_WARNINGS = (
@@ -75,6 +87,9 @@ class YOLOCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the run directory and the callbacks as keys of their own, so that fragments of configuration merge."""
         parser.add_argument("--name", type=str | None, help="Name of the run directory. Default: the command.")
+        parser.add_argument(
+            "--resume", type=str | None, help="Run at W&B to go on with, entity/project/runid; fit only."
+        )
         parser.add_argument("--runs", type=Path, default=Path("runs"), help="Directory of the run directories.")
         parser.add_lightning_class_args(AutoAnchor, "auto_anchor")  # first, so that others see its anchors
         parser.add_lightning_class_args(AutoBatch, "auto_batch")
@@ -104,16 +119,21 @@ class YOLOCLI(LightningCLI):
             }
         )
 
+    _resumed: dict[str, Any] | None = None
+    """The checkpoint that ``fit`` goes on from."""
+
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses; then finds and checks the checkpoint, from which LightningCLI is about to read the network."""
         assert isinstance(args, list)  # as `run` hands them over; Lightning's own method warns of that
         self.config = parser.parse_args(args)
         given = self.config[self.config.subcommand]
+        given.resume = None  # carried out before; a configuration that is used again must not do so again
         if given.ckpt_path is not None and given.ckpt_path not in {"hpc", "registry"}:
             path = resolve_checkpoint(str(given.ckpt_path), given.runs, given.name, self.config.subcommand)
             checkpoint = check_checkpoint(path)
             given.ckpt_path = str(path)
             if self.config.subcommand == "fit":
+                self._resumed = checkpoint
                 check_not_finished(checkpoint, path, given.trainer.max_epochs)
 
     def before_instantiate_classes(self) -> None:
@@ -156,7 +176,12 @@ class YOLOCLI(LightningCLI):
         if not config.fast_dev_run:
             directory = reserve_run_directory(given.runs, given.name or str(self.subcommand))
             rank_zero_info(f"Run directory: {directory}")
-            defaults["logger"] = _loggers(config.logger, directory)
+            defaults["logger"] = loggers = _loggers(config.logger, directory)
+            for logger in loggers:
+                if isinstance(logger, RunCSVLogger) and self._resumed is not None:
+                    logger.go_on_from(older_run(Path(given.ckpt_path)), num_epochs_done(self._resumed))
+                if isinstance(logger, RunWandbLogger):
+                    logger.prepare(directory, str(self.subcommand), wandb_run_of(self._resumed or {}))
             if config.default_root_dir is None:
                 defaults["default_root_dir"] = directory
         callbacks = _as_list(config.callbacks)
@@ -206,7 +231,7 @@ def run(args: Sequence[str]) -> None:
             DetectionModule,
             DetectionDataModule,
             save_config_callback=SaveResolvedConfig,
-            args=list(args),
+            args=resume_from_wandb(args),
             seed_everything_default=0,
             subclass_mode_model=True,
             subclass_mode_data=True,
@@ -222,6 +247,8 @@ def run(args: Sequence[str]) -> None:
         )
     except MisconfigurationException as error:
         raise InputError(str(error)) from error
+    except SIGTERMException as error:
+        raise SystemExit(_TERMINATED) from error  # Lightning's own has no status, which a scheduler takes for success
 
 
 @contextmanager
@@ -240,9 +267,9 @@ def _as_list(value: Any) -> list[Any]:
     return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
 
 
-def _loggers(configured: Any, directory: Path) -> list[Logger] | bool:
+def _loggers(configured: Any, directory: Path) -> list[Logger]:
     if configured is False:
-        return False
+        return []
     return [RunCSVLogger(directory), *(logger for logger in _as_list(configured) if logger is not True)]
 
 

@@ -1,0 +1,61 @@
+"""Files that wait to be sent, as they were when they were to be."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from yolo_lightning.weights_and_biases.client import RUN_FOLDER
+from yolo_lightning.weights_and_biases.ledger import Entry
+
+__all__ = ["release", "stage"]
+
+_FOLDER = "staging"
+
+
+def stage(directory: Path, name: str, files: Mapping[str, Path]) -> dict[str, str]:
+    """Keeps files as they are now; those that exist.
+
+    Costs no room where the file system has links, for what replaces a file is another one; elsewhere it copies.
+
+    Args:
+        directory: The run directory.
+        name: A folder of its own among what is kept.
+        files: The files by the names to keep them under.
+
+    Returns:
+        The absolute paths of those kept, by name.
+
+    Raises:
+        OSError: If that fails.
+    """
+    folder = directory.absolute() / RUN_FOLDER / _FOLDER / name
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {}
+    for target, file in files.items():
+        if file.is_file():
+            _keep(file, folder / target)
+            kept[target] = str(folder / target)
+    return kept
+
+
+def release(entry: Entry, directory: Path) -> None:
+    """Lets the files of an entry go that were kept for it; others are left alone."""
+    staging = directory.absolute() / RUN_FOLDER / _FOLDER
+    for path in map(Path, entry.files.values()):
+        if path.is_relative_to(staging):
+            with suppress(OSError):
+                path.unlink()
+            with suppress(OSError):  # it holds others
+                path.parent.rmdir()
+
+
+def _keep(file: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    try:
+        os.link(file, target)
+    except OSError:
+        shutil.copyfile(file, target)
