@@ -1,0 +1,1 @@
+"""Weights & Biases: what nothing else imports."""
