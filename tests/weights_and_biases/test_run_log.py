@@ -201,6 +201,14 @@ def test_lost_block(content, run_with):
             RunLog(run_with(damaged))
 
 
+def test_lost_record(content, run_with):
+    first_end = 7 + 7 + int.from_bytes(content[11:13], "little")
+    second_end = first_end + 7 + int.from_bytes(content[first_end + 4 : first_end + 6], "little")
+    assert len(RunLog(run_with(content[:second_end])).records) == 2
+    with pytest.raises(InputError, match=r"record 2 is missing, 3 comes next"):
+        RunLog(run_with(content[:first_end] + content[second_end:20_000]))
+
+
 @pytest.mark.parametrize("foreign", [b"PK\x03\x04 something else", b":W&B\xe1\xbe\x01 a later version", b"\0" * 100])
 def test_foreign_file(foreign, run_with):
     with pytest.raises(InputError, match=r"run-r\.wandb: is no log of a W&B run"):

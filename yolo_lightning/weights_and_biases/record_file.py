@@ -54,7 +54,10 @@ def read_record_file(path: Path) -> RecordFile:
         else:
             parts.append(content)
         if kind in (_FULL, _LAST):
-            records.append(_parsed(path, b"".join(parts), len(records) + 1))
+            record = _parsed(path, b"".join(parts), len(records) + 1)
+            if record.num not in (0, len(records) + 1):  # the client counts them
+                raise InputError(f"{path}: is damaged: record {len(records) + 1} is missing, {record.num} comes next")
+            records.append(record)
             parts = []
     return RecordFile(records, torn or bool(parts))
 
