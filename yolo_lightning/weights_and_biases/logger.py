@@ -86,6 +86,9 @@ class RunWandbLogger(Logger):
         self._logged_epochs: set[int] = set()
         self._defined: set[str] = set()
         self._failed = False
+        self.image_references: dict[str, tuple[str, str]] = {}
+        """By the path of an image, its address in the data set's artifact and its name there, as far as W&B has it;
+        filled in the uploader's thread, before anything that is submitted later."""
         self.exit_code = 1
         """What W&B is told if the run does not end well; a callback sets it to what the process ends with."""
         self.preempted = False
