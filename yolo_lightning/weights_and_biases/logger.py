@@ -84,6 +84,7 @@ class RunWandbLogger(Logger):
         self._uploader: Uploader | None = None
         self._row: dict[str, Any] = {}
         self._logged_epochs: set[int] = set()
+        self._last_epoch: int | None = None
         self._defined: set[str] = set()
         self._failed = False
         self.image_references: dict[str, tuple[str, str]] = {}
@@ -210,6 +211,7 @@ class RunWandbLogger(Logger):
         self._try(lambda: self._log_row(row))
         if "epoch" in row:
             self._logged_epochs.add(row["epoch"])
+            self._last_epoch = row["epoch"]
 
     def _log_row(self, row: Mapping[str, Any]) -> None:
         for key in row.keys() - self._defined - {"epoch"}:
@@ -233,7 +235,8 @@ class RunWandbLogger(Logger):
     @rank_zero_only
     def log_image(self, key: str, images: Iterable[Any], step: int | None = None, **_: Any) -> None:
         """Shows pictures; of those of a run, at its last epoch."""
-        self.log_media(key, lambda: [import_wandb().Image(image) for image in list(images)])
+        shown = list(images)
+        self.log_media(key, lambda: [import_wandb().Image(image) for image in shown], self._last_epoch)
 
     @rank_zero_only
     def log_media(self, key: str, make: Any, epoch: int | None = None) -> None:

@@ -46,11 +46,12 @@ class WandbRun(Callback):
                 if row["epoch"] < trainer.current_epoch:
                     logger.log_epoch(row)
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Logs the epoch before, which is whole now."""
-        self._commit(trainer)
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Logs the epoch before, which is whole now: others report on it when the next one starts."""
+        if batch_idx == 0:
+            self._commit(trainer)
 
-    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Logs the last epoch."""
         self._commit(trainer)
 
