@@ -75,16 +75,18 @@ class EvaluationSpeed(Callback):
         num_warmup_batches: First batches that are left out, as they choose algorithms and fill caches; of a few batches
             no more than half.
         enabled: Whether to measure.
+        report: Whether to print and write; else only :attr:`result` tells.
 
     Raises:
         ValueError: If the number of batches is negative.
     """
 
-    def __init__(self, num_warmup_batches: int = 3, enabled: bool = True) -> None:
+    def __init__(self, num_warmup_batches: int = 3, enabled: bool = True, report: bool = True) -> None:
         if num_warmup_batches < 0:
             raise ValueError(f"speed.num_warmup_batches is {num_warmup_batches}; it must not be negative")
         self.num_warmup_batches = num_warmup_batches
         self.enabled = enabled
+        self.report = report
         self._stages: _Stages | None = None
         self._rows: list[tuple[dict[str, float], int, tuple[int, int]]] = []
 
@@ -115,9 +117,10 @@ class EvaluationSpeed(Callback):
         """Prints and writes."""
         if not self.enabled or trainer.state.fn == "fit":
             return
-        directory = trainer.log_dir  # a broadcast: every process asks
         if self._rows:
             self.result = self._summarize(trainer)
+        directory = trainer.log_dir  # a broadcast: every process asks
+        if self.result is not None and self.report:
             rank_zero_info(str(self.result))
             if directory is not None and not getattr(trainer, "fast_dev_run", False):
                 _write(self.result, Path(directory) / SPEED_FILE)
