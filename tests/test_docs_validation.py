@@ -11,6 +11,7 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.runs import check_run, tiny_config, write_shapes
+from yolo_lightning.metrics import StoredEvaluation
 
 PAGE = (ROOT / "docs" / "validation.md").read_text(encoding="utf-8")
 OPTIONS = """
@@ -26,6 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("validation")
     config = tiny_config(write_shapes(root, train=4, val=3), max_epochs=1)
     (root / "tiny.yaml").write_text(yaml.safe_dump(config))
+    (root / "configs").symlink_to(ROOT / "configs")
     check_run("fit", "--config=tiny.yaml", cwd=root)
     for name in ("best.ckpt", "best.safetensors"):
         (root / "runs/fit/checkpoints" / name).rename(root / name)
@@ -46,15 +48,13 @@ def test_commands(folder: Path):
 
 @pytest.mark.slow
 def test_options_together(folder: Path):
-    """All at once, but for one of two that write the same key, and what needs a network of one class."""
-    options = [
-        code
-        for _, here, *_ in ROWS
-        for code in re.findall(r"`(--[^`]+)`", here)
-        if "=[coco]" not in code and "single" not in code
-    ]
+    """All at once, but for one of two that write the same key."""
+    options = [code for _, here, *_ in ROWS for code in re.findall(r"`(--[^`]+)`", here) if "=[coco]" not in code]
     assert len(options) > 12
     check_run("validate", "--config=tiny.yaml", *options, cwd=folder)
     (run,) = (folder / "results").iterdir()
     assert run.name == "checked"
     assert list((run / "labels").rglob("*.txt"))
+    evaluation = StoredEvaluation.load(run)
+    assert (evaluation.split, evaluation.class_names) == ("test", ("object",))
+    assert (run / "speed.json").is_file()

@@ -20,6 +20,7 @@ from tests.runs import assert_same_tensors, load
 from yolo_lightning import DetectionDataModule, DetectionModule
 from yolo_lightning.callbacks import EMA
 from yolo_lightning.data import SyntheticShapes
+from yolo_lightning.errors import InputError
 from yolo_lightning.losses import YOLOv5Loss
 from yolo_lightning.models import PAFPN, CSPDarknet, Detector
 from yolo_lightning.ops import NMS
@@ -240,6 +241,46 @@ def test_validation_and_test_log_the_same_figures():
     assert {f"val/{name}" for name in wanted} <= set(validated)
     # the parts that are no scalars are kept for tables and plots
     assert module.results["confusion_matrix"].shape == (len(NAMES) + 1, len(NAMES) + 1)
+
+
+@pytest.mark.parametrize("command", ["validate", "test"])
+def test_classes_are_taken_together(command: str):
+    module = make_module(postprocess=partial(NMS, confidence_threshold=1e-5))
+    evaluate = getattr(make_trainer(), command)
+    (plain,) = evaluate(module, datamodule=make_data(), verbose=False)
+    (measured,) = evaluate(module, datamodule=make_data(single_class=True), verbose=False)
+    assert set(plain) - set(measured) == {name for name in plain if "loss" in name}
+    data = make_data(single_class=True)
+    data.setup("test")
+    assert module.evaluation is not None
+    assert module.evaluation.num_classes == 1
+    batches = list(data.test_dataloader() if command == "test" else data.val_dataloader())
+    assert len(module.evaluation.target_labels) == sum(len(batch.labels) for batch in batches)
+    # what suppression over all classes leaves, whatever it is
+    agnostic = NMS(confidence_threshold=1e-5, class_agnostic=True)
+    with torch.inference_mode():
+        images = [batch.images.contiguous(memory_format=torch.channels_last).float() / 255 for batch in batches]
+        found = [each for batch in images for each in agnostic(*module.eval().detector.decode(module.detector(batch)))]
+    order = [info.index for batch in batches for info in batch.infos]
+    scores = [found[order.index(image)].scores for image in range(len(order))]
+    assert module.evaluation.scores.tolist() == pytest.approx(torch.cat(scores).tolist(), rel=1e-5)
+    # and it is forgotten afterwards
+    (again,) = evaluate(module, datamodule=make_data(), verbose=False)
+    assert again == plain
+    assert module.class_names == NAMES
+
+
+@pytest.mark.parametrize("command", ["fit", "predict"])
+def test_classes_are_not_taken_together_elsewhere(command: str):
+    with pytest.raises(InputError, match=r"single_class takes all .* 5 \[circle.*only validate and test"):
+        getattr(make_trainer(), command)(make_module(), datamodule=make_data(single_class=True))
+
+
+@pytest.mark.parametrize("option", [{"confidence_threshold": [0.1] * 5}, {"classes": [1]}])
+def test_classes_cannot_be_told_apart_and_taken_together(option: dict[str, Any]):
+    module = make_module(postprocess=partial(NMS, **option))
+    with pytest.raises(InputError, match=f"postprocess.{next(iter(option))} tells classes apart"):
+        make_trainer().validate(module, datamodule=make_data(single_class=True), verbose=False)
 
 
 def test_predictions_are_in_original_pixels():

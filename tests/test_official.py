@@ -104,6 +104,7 @@ def test_detections_with_augmentation(detector: Detector, shared: Path, golden: 
         (640, "coco-mini@640", []),
         (320, "coco-mini@320", []),
         (640, "coco-mini@640_tta", ["--model.inference.augmentation=TestTimeAugmentation"]),
+        (640, "coco-mini@640_single_cls", ["--data.single_class=true"]),
     ],
 )
 def test_validation(

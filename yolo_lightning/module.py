@@ -40,6 +40,10 @@ class EvaluationOutput(TypedDict):
 class DetectionModule(LightningModule):
     """Trains and evaluates a detector with the recipe of YOLOv5.
 
+    Validation and test on data of a single class (``data.single_class``) take all classes of the network as that one,
+    as YOLOv5's ``val.py --single-cls`` does. Losses are not logged then: those of the classes would compare what the
+    network was trained to tell apart with labels that do not.
+
     Args:
         class_names: Names of the classes, in the order of the labels. The command line fills in the data's.
         detector: Makes the network for a number of classes.
@@ -140,7 +144,7 @@ class DetectionModule(LightningModule):
 
         Raises:
             InputError: If the data has another number of classes than the network, or sides that do not suit it, or an
-                ensemble is to be trained.
+                ensemble is to be trained, or a network of several classes on data of a single one.
         """
         if stage == "fit" and self._others:
             raise InputError(
@@ -149,7 +153,9 @@ class DetectionModule(LightningModule):
             )
         data = getattr(self.trainer, "datamodule", None)
         names = getattr(data, "class_names", None)
-        if names is not None:
+        single_class = bool(getattr(data, "single_class", False)) and len(self.class_names) > 1
+        self._set_single_class(tuple(names) if single_class and names is not None else None, stage)
+        if names is not None and not self.inference.single_class:
             self._check_class_names(tuple(names))
         if (image_size := getattr(data, "image_size", None)) is not None:
             self.loss.image_size = image_size
@@ -159,6 +165,26 @@ class DetectionModule(LightningModule):
                 f"the network needs images whose sides are multiples of {coarsest}, but data.stride is {stride}: "
                 f"use --data.stride {coarsest}"
             )
+
+    def _set_single_class(self, names: tuple[str, ...] | None, stage: str) -> None:
+        """Takes all classes as the one of the data, or each as its own if that is None."""
+        if names is not None and stage not in {"validate", "test"}:
+            raise InputError(
+                f"data.single_class takes all objects as one class, but the network has {len(self.class_names)} "
+                f"{_shorten(self.class_names)}, which only validate and test take together: leave it out, or train a "
+                "network of one class with `fit --data.single_class true --model.weights <checkpoint>`"
+            )
+        nms = self.postprocess
+        if names is not None and isinstance(nms, NMS):
+            for name, value in {"confidence_threshold": nms.confidence_threshold, "classes": nms.classes}.items():
+                if isinstance(value, tuple):
+                    raise InputError(
+                        f"model.postprocess.{name} tells classes apart, which data.single_class takes as one: leave "
+                        "one of the two out"
+                    )
+        self.inference.single_class = names is not None
+        if self.metrics.class_names != (names or self.class_names):
+            self.metrics = DetectionMetrics(names or self.class_names)
 
     def _check_class_names(self, names: tuple[str, ...]) -> None:
         if len(names) != len(self.class_names):
@@ -295,10 +321,13 @@ class DetectionModule(LightningModule):
         self._log_evaluation("test")
 
     def _evaluation_step(self, batch: Batch) -> EvaluationOutput:
-        raw = self.detector(batch.images)
-        detections = self.inference(batch.images, raw)
-        # The first image tells which batch this is, on any number of processes.
-        self._batch_losses.append((batch.infos[0].index, self.loss(raw, batch)))
+        trainer: Any = self.trainer  # whose profiler its type does not know
+        with trainer.profiler.profile(f"[LightningModule]{type(self).__qualname__}.inference"):
+            raw = self.detector(batch.images)
+            detections = self.inference(batch.images, raw)
+        if not self.inference.single_class:
+            # The first image tells which batch this is, on any number of processes.
+            self._batch_losses.append((batch.infos[0].index, self.loss(raw, batch)))
         targets = []
         for position, info in enumerate(batch.infos):
             own = batch.image_index == position

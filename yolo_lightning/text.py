@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["printable", "printable_lines"]
+from collections.abc import Iterable, Mapping
+
+__all__ = ["describe_speed", "printable", "printable_lines"]
+
+
+def describe_speed(speed: Mapping[str, float], input_sizes: Iterable[tuple[int, int]] = ()) -> str:
+    """Milliseconds of each stage, and what the network saw: ``2.1 ms preprocess, 30.2 ms inference at 640x480``."""
+    stages = ", ".join(f"{milliseconds:.1f} ms {stage}" for stage, milliseconds in speed.items())
+    sizes = sorted({f"{height}x{width}" for height, width in input_sizes})
+    seen = f" at {sizes[0]}" if len(sizes) == 1 else f" at {len(sizes)} sizes" if sizes else ""
+    return f"{stages}{seen}"
 
 
 def printable(text: str) -> str:

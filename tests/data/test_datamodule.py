@@ -298,7 +298,30 @@ def test_single_class(yaml: Path) -> None:
     assert all(bool((batch.labels == 0).all()) for batch in _epochs(data))
     strict = _data(yaml, single_class=True, dataset=partial(YOLODataset, policy="strict"))
     strict.setup("fit")
-    assert strict._samples["train"].policy == "strict"
+    assert strict._training_samples.policy == "strict"  # type: ignore[union-attr]
+
+
+def test_validate_split(yaml: Path) -> None:
+    plain = _data(yaml)
+    plain.setup("fit")
+    expected = list(plain.val_dataloader())
+    data = _data(yaml, validate_split="train")
+    trained = _epochs(data)
+    assert _equal(list(data.val_dataloader()), expected)  # fit is not affected
+    data.setup("validate")
+    batches = list(data.val_dataloader())
+    assert sorted(info.index for batch in batches for info in batch.infos) == list(range(7))
+    assert {Path(info.path).parent.name for batch in batches for info in batch.infos} == {"train"}
+    # as any others: fitted to the canvas, and nothing else
+    letterboxed = _data(yaml, dataset=lambda path, split: YOLODataset(path, "train"))
+    letterboxed.setup("test")
+    assert _equal(batches, list(letterboxed.test_dataloader()))
+    assert _equal(_epochs(data), trained)
+
+
+def test_a_validate_split_that_is_missing(yaml: Path) -> None:
+    with pytest.raises(DataError, match="test"):
+        _data(yaml, validate_split="test").setup("validate")
 
 
 @pytest.mark.parametrize("option", [{"num_buckets": 0}, {"close_mosaic": -1}])
@@ -424,7 +447,7 @@ trainer = Trainer(max_epochs=2, accelerator="cpu", devices=2, strategy="ddp", lo
                   enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
                   num_sanity_val_steps=0, default_root_dir=sys.argv[2])
 trainer.fit(module, datamodule=data)
-cache = data._samples["train"].dataset
+cache = data._training_samples.dataset
 out = {"trained": module.trained, "evaluated": module.evaluated, "weight": module.weight.item(),
        "cache": cache.location, "cached": cache.num_cached,
        "num_evaluations": module.num_evaluations}
@@ -525,7 +548,7 @@ def test_parts_are_swapped_and_set_from_yaml(yaml: Path, tmp_path: Path) -> None
     assert isinstance(dataset, YOLODataset)
     assert dataset.policy == "strict"
     data.setup("fit")
-    assert data._samples["train"].transform.mosaic == 0.25  # type: ignore[attr-defined]
+    assert data._training_samples.transform.mosaic == 0.25  # type: ignore[union-attr]
     config = write_yaml(
         tmp_path / "c.yaml",
         f"""

@@ -15,6 +15,7 @@ from yolo_lightning.callbacks.pictures import Pictures
 from yolo_lightning.callbacks.plots import Plots
 from yolo_lightning.callbacks.predictions import Predictions
 from yolo_lightning.callbacks.progress import DetectionProgressBar
+from yolo_lightning.callbacks.speed import EvaluationSpeed
 from yolo_lightning.callbacks.step_times import StepTimes
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "ClassBalance",
     "DetectionProgressBar",
     "EvaluationFile",
+    "EvaluationSpeed",
     "FiniteCheck",
     "Freeze",
     "MetricsFile",

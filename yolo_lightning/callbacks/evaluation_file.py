@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
+from yolo_lightning.callbacks.evaluated import evaluated_split
 from yolo_lightning.callbacks.evaluation_export import EXPORT_FORMATS, ExportFormat, export_detections
 from yolo_lightning.callbacks.prediction_files import check_format
 from yolo_lightning.metrics import EVALUATION_FILE, StoredEvaluation
@@ -88,12 +89,12 @@ class EvaluationFile(Callback):
         fitness = float(trainer.callback_metrics.get(self.monitor, 0.0))
         if trainer.state.fn != "fit" or fitness > self._best:
             self._best = fitness
-            self._save(trainer, pl_module, "val")
+            self._save(trainer, pl_module)
         self._images = {}
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Writes the file."""
-        self._save(trainer, pl_module, "test")
+        self._save(trainer, pl_module)
         self._images = {}
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
@@ -117,7 +118,7 @@ class EvaluationFile(Callback):
     def _wanted(self, trainer: Trainer, stage: str) -> bool:
         return self.enabled and stage != "predict" and not getattr(trainer, "fast_dev_run", False)
 
-    def _save(self, trainer: Trainer, pl_module: Any, split: str) -> None:
+    def _save(self, trainer: Trainer, pl_module: Any) -> None:
         if not self._wanted(trainer, str(trainer.state.fn)):
             return
         images = self._images
@@ -131,11 +132,11 @@ class EvaluationFile(Callback):
         ids = sorted(images)
         evaluation = StoredEvaluation(
             pl_module.evaluation,
-            tuple(pl_module.class_names),
+            tuple(pl_module.metrics.class_names),
             tuple(images[index][0] for index in ids),
             np.array(ids, dtype=np.int64),
             np.array([images[index][1] for index in ids], dtype=np.int64).reshape(-1, 2),
-            split,
+            evaluated_split(trainer),
             trainer.current_epoch if trainer.state.fn == "fit" else None,
         )
         formats = () if trainer.state.fn == "fit" else self.formats

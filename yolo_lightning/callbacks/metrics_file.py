@@ -59,7 +59,7 @@ class MetricsFile(Callback):
         self._figures = state_dict.get("figures", {})
 
     def _report(self, trainer: Trainer, pl_module: Any) -> None:
-        rank_zero_info(table_text(per_class_table(pl_module.results, pl_module.class_names)))
+        rank_zero_info(table_text(per_class_table(pl_module.results, pl_module.metrics.class_names)))
         self._figures = _figures(trainer)
         self._write(trainer)
 

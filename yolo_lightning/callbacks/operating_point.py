@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from yolo_lightning.callbacks.evaluated import evaluated_split
 from yolo_lightning.errors import InputError
 from yolo_lightning.metrics import choose_operating_point, operating_point_table, table_text
 from yolo_lightning.metrics.matching import EvaluationData
@@ -85,6 +86,22 @@ class ChooseOperatingPoint(Callback):
                 "--model.postprocess.confidence_threshold=0.001"
             )
 
+    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Refuses classes that are taken as one, whose threshold would be of no use to the network.
+
+        Raises:
+            InputError: If they are.
+        """
+        if self.target is not None and len(pl_module.metrics.class_names) != len(pl_module.class_names):
+            raise InputError(
+                f"an operating point has a threshold for each of the {len(pl_module.class_names)} classes of the "
+                "network, which data.single_class takes as one: leave one of the two out"
+            )
+
+    def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Refuses the same."""
+        self.on_validation_start(trainer, pl_module)
+
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Takes the detections of all processes before the module lets them go."""
         if self.target is not None and trainer.state.fn == "validate":
@@ -97,11 +114,11 @@ class ChooseOperatingPoint(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Chooses, prints and writes."""
-        self._report(trainer, pl_module, "val")
+        self._report(trainer, pl_module, evaluated_split(trainer))
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Chooses, prints and writes."""
-        self._report(trainer, pl_module, "test")
+        self._report(trainer, pl_module, evaluated_split(trainer))
 
     def _report(self, trainer: Trainer, pl_module: Any, split: str) -> None:
         data, self._data = self._data, None
@@ -111,7 +128,7 @@ class ChooseOperatingPoint(Callback):
         try:  # on every process, so that all fail or none
             point = choose_operating_point(
                 data,
-                pl_module.class_names,
+                pl_module.metrics.class_names,
                 self.target,
                 data_name=None if path is None else str(path),
                 split=split,

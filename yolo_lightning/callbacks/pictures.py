@@ -113,7 +113,7 @@ class Pictures(Callback):
         batch, detections = self._shown
         labels = _labels_of(batch, self.max_images)
         confident = [_above(found, self.confidence_threshold) for found in detections[: self.max_images]]
-        self._save(f"{prefix}_batch0.jpg", self._images(batch), [labels, confident], pl_module.class_names)
+        self._save(f"{prefix}_batch0.jpg", self._images(batch), [labels, confident], pl_module.metrics.class_names)
 
     def _images(self, batch: Batch) -> Tensor:
         images = batch.images[: self.max_images]

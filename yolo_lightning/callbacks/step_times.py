@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from yolo_lightning.callbacks.listener import stop_listening
 from yolo_lightning.callbacks.timeline import PARTS, DeviceClock, HostClock, Timeline
 
 __all__ = ["StepTimes"]
@@ -70,7 +71,7 @@ class StepTimes(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leaves the Trainer as it was."""
-        _stop_listening(trainer)
+        stop_listening(trainer, Timeline)
         self._timeline = None
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -106,14 +107,10 @@ class StepTimes(Callback):
 
 
 def _listen(trainer: Any) -> Timeline:
-    _stop_listening(trainer)  # after a fit that was interrupted
-    timeline = trainer.profiler = Timeline(trainer)
+    stop_listening(trainer, Timeline)  # after a fit that was interrupted
+    timeline = Timeline(trainer)
+    timeline.listen()
     return timeline
-
-
-def _stop_listening(trainer: Any) -> None:
-    if isinstance(trainer.profiler, Timeline):
-        trainer.profiler = trainer.profiler.inner
 
 
 def _worker_times(trainer: Trainer) -> npt.NDArray[np.float64] | None:

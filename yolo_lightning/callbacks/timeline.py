@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.profilers import Profiler
+
+from yolo_lightning.callbacks.listener import Listener
 
 __all__ = ["PARTS", "Clock", "DeviceClock", "HostClock", "Timeline"]
 
@@ -95,8 +96,8 @@ class DeviceClock(Clock):
         self._last = event
 
 
-class Timeline(Profiler):
-    """Passes Lightning's actions on to the profiler in use, and attributes the time of each moment to one of `PARTS`.
+class Timeline(Listener):
+    """Attributes the time of each moment to one of `PARTS`.
 
     Actions nest; the innermost that tells a part counts. What lies between them is the loop's own work, such as
     logging, and counts as ``callbacks``, so that nothing is left over.
@@ -106,9 +107,7 @@ class Timeline(Profiler):
     """
 
     def __init__(self, trainer: Any) -> None:
-        super().__init__()
-        self._trainer = trainer
-        self.inner: Profiler = trainer.profiler
+        super().__init__(trainer)
         self._clock: Clock | None = None
         self._part = _BETWEEN
         self._open: list[str] = []
@@ -139,7 +138,7 @@ class Timeline(Profiler):
 
     def start(self, action_name: str) -> None:
         """Enters an action."""
-        self.inner.start(action_name)
+        super().start(action_name)
         part, callback = self._meaning(action_name)
         if part is None:
             return
@@ -162,30 +161,11 @@ class Timeline(Profiler):
             if self._open:  # empty for an action that began before this profiler
                 self._open.pop()
             self._switch("validation" if self._trainer.validating else self._around)
-        self.inner.stop(action_name)
-
-    def setup(self, stage: str, local_rank: int | None = None, log_dir: str | None = None) -> None:
-        """Prepares the profiler in use."""
-        self.inner.setup(stage, local_rank, log_dir)
-
-    def summary(self) -> str:
-        """The summary of the profiler in use."""
-        return self.inner.summary()
-
-    def describe(self) -> None:
-        """Shows the report of the profiler in use."""
-        self.inner.describe()
-
-    def teardown(self, stage: str | None) -> None:
-        """Finishes the profiler in use."""
-        self.inner.teardown(stage)
+        super().stop(action_name)
 
     @property
     def _around(self) -> str:
         return self._open[-1] if self._open else _BETWEEN
-
-    def __del__(self) -> None:
-        """Leaves the profiler in use as it is: its owner finishes it."""
 
     def _switch(self, part: str) -> None:
         if part != self._part:

@@ -21,6 +21,7 @@ TOOLS = {
     "explain": "yolo_lightning.tools.explain:explain",
     "plot": "yolo_lightning.tools.plot:plot",
     "report": "yolo_lightning.tools.html_report:report",
+    "study": "yolo_lightning.tools.study:study",
 }
 """Plain typed functions that run as ``yolo-lightning NAME``; imported when they are called."""
 

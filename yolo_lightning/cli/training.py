@@ -27,6 +27,7 @@ from yolo_lightning.callbacks import (
     ClassBalance,
     DetectionProgressBar,
     EvaluationFile,
+    EvaluationSpeed,
     FiniteCheck,
     Freeze,
     MetricsFile,
@@ -103,6 +104,7 @@ class YOLOCLI(LightningCLI):
         parser.add_lightning_class_args(Predictions, "predictions")
         parser.add_lightning_class_args(FiniteCheck, "finite_check")
         parser.add_lightning_class_args(StepTimes, "step_times")
+        parser.add_lightning_class_args(EvaluationSpeed, "speed")
         parser.add_lightning_class_args(ChooseOperatingPoint, "operating_point")
         parser.set_defaults(
             {
@@ -274,18 +276,27 @@ def _loggers(configured: Any, directory: Path) -> list[Logger]:
 
 
 def _class_names(data: Any, command: str, weights: str | None) -> list[str]:
-    """Those of the data; plain images to predict have none, so that the weights must tell."""
-    if command != "predict" or not isinstance(data, DetectionDataModule):
+    """Those of the data, unless it has none, or fewer than the network.
+
+    Plain images to predict have none, so that the weights must tell. Networks of several classes may be evaluated on
+    data of a single one.
+    """
+    if not isinstance(data, DetectionDataModule):
         return list(data.class_names)
-    names = data.dataset("predict").class_names
-    if not names and weights is not None:
-        names = read_checkpoint(resolve_weights(weights)).class_names or ()
+    if command != "predict":
+        of_weights = weights is not None and data.single_class and command in {"validate", "test"}
+        return list((of_weights and _names_of(weights)) or data.class_names or ())
+    names = data.dataset("predict").class_names or _names_of(weights)
     if not names:
         raise InputError(
             f"{data.path}: these images come without names of classes, and so do the weights: give --ckpt_path, "
             "--model.weights that hold names, or --model.class_names"
         )
     return list(names)
+
+
+def _names_of(weights: str | None) -> tuple[str, ...]:
+    return () if weights is None else read_checkpoint(resolve_weights(weights)).class_names or ()
 
 
 def _build_data(config: Namespace) -> Any:

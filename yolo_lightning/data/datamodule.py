@@ -35,7 +35,6 @@ from yolo_lightning.types import Sample, SampleKey
 __all__ = ["DetectionDataModule"]
 
 _EVAL_BATCH_SIZE = 32
-_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
 
 
 class DetectionDataModule(LightningDataModule):
@@ -75,6 +74,8 @@ class DetectionDataModule(LightningDataModule):
         sampling: Makes the rule by which images are chosen for an epoch, given the training images; None takes each
             once.
         single_class: Take all objects as one class.
+        validate_split: Which images ``validate`` is about, training images without augmentation; ``fit`` validates on
+            ``val`` all the same.
         predict_split: Which images ``predict`` is about.
         rectangular: Evaluate images of like shape together on a canvas that suits them, instead of on squares.
         rectangular_padding: Strides added around such a canvas before it is rounded up.
@@ -106,6 +107,7 @@ class DetectionDataModule(LightningDataModule):
         close_mosaic: int = 0,
         sampling: Callable[[DetectionDataset], Sampling] | None = None,
         single_class: bool = False,
+        validate_split: Literal["train", "val", "test"] = "val",
         predict_split: Literal["train", "val", "test"] = "val",
         rectangular: bool = True,
         rectangular_padding: float = 0.5,
@@ -139,6 +141,7 @@ class DetectionDataModule(LightningDataModule):
         self.quad = quad
         self.close_mosaic = close_mosaic
         self.single_class = single_class
+        self.validate_split = validate_split
         self.predict_split = predict_split
         self.rectangular = rectangular
         self.rectangular_padding = rectangular_padding
@@ -153,9 +156,10 @@ class DetectionDataModule(LightningDataModule):
         self._sampling: Sampling | None = None
         self._average_precision: list[float] | None = None
         self._datasets: dict[str, DetectionDataset] = {}
+        self._training_samples: TransformedDataset | None = None
         self._samples: dict[str, TransformedDataset] = {}
         self._split_caches: SplitCaches | None = None
-        self._names_from = "train"
+        self._stage: str | None = None
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
@@ -163,7 +167,7 @@ class DetectionDataModule(LightningDataModule):
 
         None in the prediction of plain images, which have no names.
         """
-        return tuple(self.dataset(self._names_from).class_names) or None
+        return tuple(self.dataset("predict" if self._stage == "predict" else "train").class_names) or None
 
     @property
     def seed(self) -> int:
@@ -208,7 +212,7 @@ class DetectionDataModule(LightningDataModule):
     @property
     def worker_times(self) -> npt.NDArray[np.float64]:
         """(workers, 2) seconds and training samples so far of each worker of this process."""
-        return self._split("train").worker_times.totals()
+        return self._training().worker_times.totals()
 
     def dataset(self, split: str) -> DetectionDataset:
         """Images and labels of ``train``, ``val`` or ``test``, as they are on disk, but for ``single_class``.
@@ -226,7 +230,7 @@ class DetectionDataModule(LightningDataModule):
     def prepare_data(self) -> None:
         """Indexes the labels in one process of each machine, so that the others only open the index."""
         stage = self.trainer.state.fn if self.trainer is not None else None
-        for split in _SPLITS.get(str(getattr(stage, "value", stage)), ()):
+        for split in self._splits(str(getattr(stage, "value", stage))):
             len(self.dataset(split))
 
     def setup(self, stage: str) -> None:
@@ -235,10 +239,12 @@ class DetectionDataModule(LightningDataModule):
         Raises:
             DataError: If a split is missing or cannot be used.
         """
-        self._names_from = "predict" if stage == "predict" else "train"
-        for split in _SPLITS[stage]:
-            if split not in self._samples:
-                self._samples[split] = self._open(split)
+        self._stage = stage
+        for split in self._splits(stage):
+            if stage == "fit" and split == "train":
+                self._training()
+            else:
+                self._evaluated(split)
         if stage == "fit":
             if self._split_caches is not None and not getattr(self.trainer, "fast_dev_run", False):
                 self._split_caches.fill(show=self._rank == 0)
@@ -248,7 +254,7 @@ class DetectionDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Sample | None]:
         """Augmented batches, shuffled unless the canvas is ``rectangular``; this process's share."""
-        dataset = self._split("train")
+        dataset = self._training()
         sampler = TrainBatchSampler(
             len(dataset),
             self.batch_size,
@@ -267,14 +273,13 @@ class DetectionDataModule(LightningDataModule):
             rank=self._rank,
             world_size=self._world_size,
         )
-        options = self._options("train", sampler)
-        if self.quad:
-            options["dataset"] = QuadSamples(dataset)
-        return DataLoader(collate_fn=partial(collate_training, canvas=self.image_size), **options)
+        samples = QuadSamples(dataset) if self.quad else dataset
+        collate = partial(collate_training, canvas=self.image_size)
+        return DataLoader(samples, collate_fn=collate, **self._options(sampler))
 
     def val_dataloader(self) -> DataLoader[Sample | None]:
-        """Letterboxed batches of ``val``; this process's share."""
-        return self._evaluation_loader("val")
+        """Letterboxed batches of ``val``, or of ``validate_split`` in ``validate``; this process's share."""
+        return self._evaluation_loader(self.validate_split if self._stage == "validate" else "val")
 
     def test_dataloader(self) -> DataLoader[Sample | None]:
         """Letterboxed batches of ``test``; this process's share."""
@@ -307,9 +312,9 @@ class DetectionDataModule(LightningDataModule):
         return self._sampling
 
     def _evaluation_loader(self, split: str) -> DataLoader[Sample | None]:
-        dataset = self._split(split).dataset
+        samples = self._evaluated(split)
         sampler = EvaluationBatchSampler(
-            _image_sizes(dataset),
+            _image_sizes(samples.dataset),
             self.eval_batch_size,
             self.image_size,
             stride=self.stride,
@@ -318,11 +323,30 @@ class DetectionDataModule(LightningDataModule):
             rank=self._rank,
             world_size=self._world_size,
         )
-        return EvaluationLoader(collate_fn=collate_evaluation, **self._options(split, sampler))
+        return EvaluationLoader(samples, collate_fn=collate_evaluation, **self._options(sampler))
 
-    def _open(self, split: str) -> TransformedDataset:
+    def _splits(self, stage: str) -> tuple[str, ...]:
+        """The splits that a stage looks at."""
+        splits = {
+            "fit": ("train", "val"),
+            "validate": (self.validate_split,),
+            "test": ("test",),
+            "predict": ("predict",),
+        }
+        return splits.get(stage, ())
+
+    def _training(self) -> TransformedDataset:
+        if self._training_samples is None:
+            self._training_samples = self._open("train", training=True)
+        return self._training_samples
+
+    def _evaluated(self, split: str) -> TransformedDataset:
+        if split not in self._samples:
+            self._samples[split] = self._open(split, training=False)
+        return self._samples[split]
+
+    def _open(self, split: str, *, training: bool) -> TransformedDataset:
         dataset = self.dataset(split)
-        training = split == "train"
         policy: Policy = "strict" if getattr(dataset, "policy", None) == "strict" else "warn"
         if self.cache is not None and split != "predict":  # which reads each image once
             # evaluation keeps original pixels, so that its numbers are those without a cache
@@ -336,15 +360,9 @@ class DetectionDataModule(LightningDataModule):
             self._split_caches = SplitCaches(kind, budget, self.cache_directory)
         return self._split_caches
 
-    def _split(self, split: str) -> TransformedDataset:
-        if split not in self._samples:
-            self._samples[split] = self._open(split)
-        return self._samples[split]
-
-    def _options(self, split: str, sampler: Sampler[list[SampleKey]]) -> dict[str, Any]:
+    def _options(self, sampler: Sampler[list[SampleKey]]) -> dict[str, Any]:
         num_workers = self._num_workers
         return {
-            "dataset": self._split(split),
             "batch_sampler": sampler,
             "num_workers": num_workers,
             "pin_memory": self._pin_memory,

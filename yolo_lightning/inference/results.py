@@ -39,8 +39,9 @@ from yolo_lightning.inference.pictures import (
     save_crop,
     save_picture,
 )
-from yolo_lightning.inference.summary import describe_image, describe_speed, mean_speed
+from yolo_lightning.inference.summary import describe_image, mean_speed
 from yolo_lightning.paths import new_directory
+from yolo_lightning.text import describe_speed
 from yolo_lightning.types import Detections
 
 __all__ = ["Crop", "DrawingOptions", "Results"]

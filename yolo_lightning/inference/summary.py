@@ -10,7 +10,7 @@ from yolo_lightning.inference.frames import Frame
 from yolo_lightning.text import printable
 from yolo_lightning.types import Detections
 
-__all__ = ["count_objects", "describe_image", "describe_speed", "mean_speed"]
+__all__ = ["count_objects", "describe_image", "mean_speed"]
 
 Speed = Mapping[str, float]
 
@@ -26,14 +26,6 @@ def describe_image(frame: Frame, found: Detections, class_names: Sequence[str]) 
     """Name, height and width, and what is in it: ``bus.jpg 1080x810 4 persons, 1 bus``, ``clip.mp4 frame 7 …``."""
     number = "" if frame.number is None else f" frame {frame.number}"
     return printable(f"{frame.name}{number} {frame.size[0]}x{frame.size[1]} {count_objects(found, class_names)}")
-
-
-def describe_speed(speed: Speed, input_sizes: Sequence[tuple[int, int]] = ()) -> str:
-    """Milliseconds of each stage, and what the network saw: ``2.1 ms preprocess, 30.2 ms inference at 640x480``."""
-    stages = ", ".join(f"{milliseconds:.1f} ms {stage}" for stage, milliseconds in speed.items())
-    sizes = sorted({f"{height}x{width}" for height, width in input_sizes})
-    seen = f" at {sizes[0]}" if len(sizes) == 1 else f" at {len(sizes)} sizes" if sizes else ""
-    return f"{stages}{seen}"
 
 
 def mean_speed(parts: Sequence[tuple[Speed | None, int]]) -> dict[str, float] | None:

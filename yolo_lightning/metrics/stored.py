@@ -44,7 +44,7 @@ class StoredEvaluation:
         images: Path, or name, of each image, by its index in ``data``.
         image_ids: (num_images,) position of each image in its data set.
         image_sizes: (num_images, 2) height and width in pixels.
-        split: ``val`` or ``test``.
+        split: ``train``, ``val`` or ``test``.
         epoch: Epoch of a training run, counted from 0; None for an evaluation by itself.
     """
 

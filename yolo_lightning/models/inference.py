@@ -23,6 +23,10 @@ class Inference:
     Several networks are an ensemble: their boxes are pooled and suppress each other, as in YOLOv5, or are averaged by
     ``fusion``. Whether the networks train or evaluate is left as it is.
 
+    Attributes:
+        single_class: Whether all classes are taken as one: a box has the score of its best class, and label 0. What is
+            suppressed, or fused, then depends on no class, as with YOLOv5's ``--single-cls``.
+
     Args:
         detectors: The networks, all with the same number of classes.
         postprocess: Turns the networks' boxes into detections.
@@ -53,6 +57,7 @@ class Inference:
         self.augmentation = augmentation
         self.fusion = fusion
         self.slices = slices
+        self.single_class = False
         if fusion is not None:
             fusion.check(len(self.detectors))
         if slices is not None:
@@ -103,7 +108,11 @@ class Inference:
             yield detector, raw if position == 0 else None
 
     def _views(self, detector: Detector, images: Tensor, raw: tuple[Tensor, ...] | None) -> list[tuple[Tensor, Tensor]]:
-        """Boxes (B, N, 4) and scores (B, N, C) of each look of a network."""
+        """Boxes (B, N, 4) and scores (B, N, C), or (B, N, 1) of a single class, of each look of a network."""
+        views = self._looks(detector, images, raw)
+        return [(boxes, scores.amax(-1, keepdim=True)) for boxes, scores in views] if self.single_class else views
+
+    def _looks(self, detector: Detector, images: Tensor, raw: tuple[Tensor, ...] | None) -> list[tuple[Tensor, Tensor]]:
         if self.augmentation is not None:
             return self.augmentation(detector, images, raw, whole=self.fusion is not None)
         looks_at_all = self.fusion is not None or type(self.postprocess) is not NMS
