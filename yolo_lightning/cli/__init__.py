@@ -21,6 +21,7 @@ TOOLS = {
     "explain": "yolo_lightning.tools.explain:explain",
     "plot": "yolo_lightning.tools.plot:plot",
     "report": "yolo_lightning.tools.html_report:report",
+    "wandb-sync": "yolo_lightning.tools.wandb_sync:wandb_sync",
 }
 """Plain typed functions that run as ``yolo-lightning NAME``; imported when they are called."""
 
