@@ -44,12 +44,9 @@ def open_run(directory: Path, *, finish_timeout: float, must_exist: bool = False
     """
     wandb = import_wandb()
     _keep_data_in(directory)
-    if not must_exist and (arguments.get("mode") or os.environ.get("WANDB_MODE", "online")) == "online":
-        # Without waiting for the client's 30 seconds, which leave a run behind that never was.
-        silent = not _answers(wandb.setup().settings.base_url)
-        arguments |= {"mode": "offline"} if silent else {}
-    else:
-        silent = False
+    # Without waiting for the client's 30 seconds, which leave a run behind that never was.
+    silent = not must_exist and _is_online(wandb, arguments.get("mode")) and not _answers(wandb)
+    arguments |= {"mode": "offline"} if silent else {}
     settings = {
         "init_timeout": _INIT_SECONDS,
         "finish_timeout": finish_timeout,
@@ -118,9 +115,15 @@ def is_reachable(base_url: str) -> bool:
         return False
 
 
-def _answers(base_url: str) -> bool:
+def _is_online(wandb: Any, mode: str | None) -> bool:
+    if mode is None and (mode := os.environ.get("WANDB_MODE")) is None:
+        mode = wandb.setup().settings.mode  # of the files of `wandb offline` and the like
+    return mode == "online"
+
+
+def _answers(wandb: Any) -> bool:
     for attempt in range(_PROBES):
-        if is_reachable(base_url):
+        if is_reachable(wandb.setup().settings.base_url):
             return True
         time.sleep(_PROBE_SECONDS if attempt + 1 < _PROBES else 0.0)
     return False

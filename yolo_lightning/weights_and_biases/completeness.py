@@ -94,5 +94,6 @@ def _is_there(entry: Entry, versions: list[Any]) -> bool:
 
 
 def _count(report: SyncReport, kind: str, here: set[str], there: set[str] | frozenset[str]) -> None:
-    report.rows.append((kind, len(here), len(here & there)))
+    if here:
+        report.rows.append((kind, len(here), len(here & there)))
     report.missing += [f"{kind}: {name}" for name in sorted(here - there)]

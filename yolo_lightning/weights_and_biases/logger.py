@@ -160,7 +160,6 @@ class RunWandbLogger(Logger):
         return str(self._directory)
 
     def _open(self) -> None:
-        self._hold()
         arguments = {name: value for name, value in self._arguments.items() if value is not None}
         self._run, silent = open_run(
             self._directory, finish_timeout=self._finish_timeout, must_exist=self._resumes, **arguments
@@ -169,6 +168,7 @@ class RunWandbLogger(Logger):
         online = self._run.settings.mode == "online" and not silent
         if self._run.settings.mode == "disabled":
             return
+        self._hold()
         if silent:
             rank_zero_warn(
                 f"W&B does not answer: the run goes on offline; `yolo-lightning wandb-sync {self._directory}` sends it"

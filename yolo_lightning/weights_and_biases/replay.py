@@ -37,6 +37,7 @@ class Replay:
         self._ledger = ledger
         self._opened = opened
         self._entries = ledger.all_entries()
+        self._versions_by_client_id: dict[str, Any] = {}
 
     def send(self, entry: Entry) -> list[str]:
         """What was sent of an entry, in words. One whose files are gone, and that W&B lacks, stays in the ledger."""
@@ -59,6 +60,8 @@ class Replay:
             self._give_back(entry, kept)
         elif put_aliases(version, aliases):
             sent = [f"aliases of {version.name}"]
+        if entry.client_id is not None:
+            self._versions_by_client_id[entry.client_id] = version
         if entry.kind == "use":
             self._opened().use_artifact(version)
         self._done(entry)
@@ -79,12 +82,11 @@ class Replay:
 
     def _known(self, entry: Entry) -> dict[str, Any]:
         """The artifacts that an entry refers to before W&B knew them, as it has them now."""
-        known = {}
         for other in self._entries:
-            client_id = other.client_id
-            if client_id is not None and any(client_id in uri for uri in entry.references.values()):
-                known[client_id] = find_version(other, self._versions(other))
-        return {client_id: version for client_id, version in known.items() if version is not None}
+            used = other.client_id is not None and any(other.client_id in uri for uri in entry.references.values())
+            if used and other.client_id not in self._versions_by_client_id and not other.missing_files():
+                self._versions_by_client_id[str(other.client_id)] = find_version(other, self._versions(other))
+        return {client_id: version for client_id, version in self._versions_by_client_id.items() if version is not None}
 
     def _give_back(self, entry: Entry, kept: dict[str, Any]) -> None:
         """Aliases that W&B gives every new version, to the version whose they are."""
