@@ -1,4 +1,4 @@
-"""Every file in configs/: it parses, merges with the others in any order, and trains."""
+"""Every file in configs/ but the sweep, which is for wandb: it parses, merges with others in any order, and trains."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ from yolo_lightning.cli import main, training
 from yolo_lightning.models import build_detector
 
 CONFIGS = ROOT / "configs"
-FILES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml"))
+FILES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml") if path.name != "sweep.yaml")
 RECIPES = [name for name in FILES if name.startswith("recipe/")]
 MODELS = [name for name in FILES if name.startswith("model/")]
 

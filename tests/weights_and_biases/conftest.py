@@ -1,15 +1,19 @@
-"""Offline runs, made once by the real client in a process of its own."""
+"""Offline runs, made once by the real client in a process of its own, and runs of the command line."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from tests.runs import tiny_config, write_shapes
 from tests.wandb_server.fixtures import machine, wandb_server
 from tests.wandb_server.processes import Machine
+from tests.weights_and_biases.bench import EPOCHS, Bench
+from tests.weights_and_biases.warm import WarmProcess
 
 __all__ = ["machine", "wandb_server"]
 
@@ -78,3 +82,37 @@ def run_with(tmp_path: Path) -> Callable[[bytes], Path]:
         return directory
 
     return make
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmProcess]:
+    with WarmProcess(tmp_path_factory.mktemp("warm")) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("config")
+    file = folder / "tiny.yaml"
+    file.write_text(yaml.safe_dump(tiny_config(write_shapes(folder / "data", train=8, val=3), max_epochs=EPOCHS)))
+    return file
+
+
+@pytest.fixture(scope="session")
+def undisturbed(warm: WarmProcess, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A run that W&B has seen to its end, and one without a logger."""
+    bench = Bench(tmp_path_factory.mktemp("undisturbed"), warm, config)
+    bench.fit()
+    plain = bench.start("fit", "--config", config, "--name=plain")
+    assert plain.wait() == 0, plain.output
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def bench(warm: WarmProcess, config: Path, tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path, warm, config)
+    yield bench
+    bench.close()
+    assert not bench.server.missing
+    assert not bench.server.errors

@@ -22,6 +22,7 @@ TOOLS = {
     "plot": "yolo_lightning.tools.plot:plot",
     "report": "yolo_lightning.tools.html_report:report",
     "study": "yolo_lightning.tools.study:study",
+    "wandb-sync": "yolo_lightning.tools.wandb_sync:wandb_sync",
 }
 """Plain typed functions that run as ``yolo-lightning NAME``; imported when they are called."""
 

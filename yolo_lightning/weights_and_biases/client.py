@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import os
+import ssl
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -11,8 +13,9 @@ from typing import Any
 
 from yolo_lightning.artifacts import import_wandb
 from yolo_lightning.errors import InputError
+from yolo_lightning.weights_and_biases.address import RunAddress
 
-__all__ = ["RUN_FOLDER", "is_reachable", "open_run"]
+__all__ = ["RUN_FOLDER", "is_reachable", "open_run", "reopen_run"]
 
 RUN_FOLDER = "wandb"
 """Folder of a run directory that holds all that is W&B's."""
@@ -21,6 +24,7 @@ _DATA_FOLDER = "data"
 _TRANSMIT_SECONDS = 2  # what a killed process loses; by default 15
 _INIT_SECONDS = 30.0
 _PROBE_SECONDS = 3.0
+_PROBES = 3
 
 
 def open_run(directory: Path, *, finish_timeout: float, must_exist: bool = False, **arguments: Any) -> tuple[Any, bool]:
@@ -40,6 +44,9 @@ def open_run(directory: Path, *, finish_timeout: float, must_exist: bool = False
     """
     wandb = import_wandb()
     _keep_data_in(directory)
+    # Without waiting for the client's 30 seconds, which leave a run behind that never was.
+    silent = not must_exist and _is_online(wandb, arguments.get("mode")) and not _answers(wandb)
+    arguments |= {"mode": "offline"} if silent else {}
     settings = {
         "init_timeout": _INIT_SECONDS,
         "finish_timeout": finish_timeout,
@@ -48,7 +55,7 @@ def open_run(directory: Path, *, finish_timeout: float, must_exist: bool = False
     }
     arguments |= {"dir": str(directory), "resume": "must" if must_exist else "allow"}
     try:
-        return wandb.init(settings=_settings(wandb, settings), **arguments), False
+        return wandb.init(settings=_settings(wandb, settings), **arguments), silent
     except wandb.errors.Error as error:
         if not _is_silence(error):
             raise InputError(f"W&B does not take this run ({_first_line(error)}): {_REMEDY}") from error
@@ -56,6 +63,41 @@ def open_run(directory: Path, *, finish_timeout: float, must_exist: bool = False
     wandb.teardown()
     arguments |= {"mode": "offline", "resume": "allow"}
     return wandb.init(settings=_settings(wandb, settings), **arguments), True
+
+
+def reopen_run(folder: Path, address: RunAddress, *, finish_timeout: float) -> Any:
+    """Opens a run that W&B knows, to add what it lacks; nothing of this process is recorded in it.
+
+    Args:
+        folder: For the client's own files, which are of no use later.
+        address: The run.
+        finish_timeout: As of :func:`open_run`.
+
+    Raises:
+        wandb.errors.Error: If W&B refuses it, or does not answer.
+    """
+    wandb = import_wandb()
+    settings = {
+        "init_timeout": _INIT_SECONDS,
+        "finish_timeout": finish_timeout,
+        "x_file_stream_transmit_interval": _TRANSMIT_SECONDS,
+        "x_disable_stats": True,
+        "x_disable_meta": True,
+        "x_save_requirements": False,
+        "disable_git": True,
+        "save_code": False,
+        "console": "off",
+        "silent": True,
+    }
+    return wandb.init(
+        entity=address.entity or None,
+        project=address.project,
+        id=address.id,
+        dir=str(folder),
+        mode="online",
+        resume="must",
+        settings=wandb.Settings(**settings),
+    )
 
 
 def is_reachable(base_url: str) -> bool:
@@ -67,8 +109,24 @@ def is_reachable(base_url: str) -> bool:
     except urllib.error.HTTPError as error:
         error.close()
         return error.code < 500
+    except urllib.error.URLError as error:
+        return isinstance(error.reason, ssl.SSLError)  # the client may have certificates of its own
     except (OSError, http.client.HTTPException):
         return False
+
+
+def _is_online(wandb: Any, mode: str | None) -> bool:
+    if mode is None and (mode := os.environ.get("WANDB_MODE")) is None:
+        mode = wandb.setup().settings.mode  # of the files of `wandb offline` and the like
+    return mode == "online"
+
+
+def _answers(wandb: Any) -> bool:
+    for attempt in range(_PROBES):
+        if is_reachable(wandb.setup().settings.base_url):
+            return True
+        time.sleep(_PROBE_SECONDS if attempt + 1 < _PROBES else 0.0)
+    return False
 
 
 _REMEDY = (

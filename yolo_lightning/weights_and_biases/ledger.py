@@ -84,14 +84,17 @@ class Ledger:
         Raises:
             InputError: If a line other than the last cannot be read.
         """
-        pending: dict[str, Entry] = {}
-        for values in self._lines():
-            if "done" in values:
-                pending.pop(str(values["done"]), None)
-            else:
-                entry = self._entry(values)
-                pending[entry.key] = entry
-        return list(pending.values())
+        done = {str(values["done"]) for values in self._lines() if "done" in values}
+        return [entry for entry in self.all_entries() if entry.key not in done]
+
+    def all_entries(self) -> list[Entry]:
+        """Those that are done, too.
+
+        Raises:
+            InputError: As :meth:`entries`.
+        """
+        entries = [self._entry(values) for values in self._lines() if "done" not in values]
+        return list({entry.key: entry for entry in entries}.values())
 
     def _entry(self, values: dict[str, Any]) -> Entry:
         try:

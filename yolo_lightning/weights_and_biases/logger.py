@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import BaseFileLock, Timeout
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger
@@ -17,13 +19,11 @@ from yolo_lightning.weights_and_biases.address import RunAddress
 from yolo_lightning.weights_and_biases.client import open_run
 from yolo_lightning.weights_and_biases.history import MARK, logged_epochs
 from yolo_lightning.weights_and_biases.ledger import LEDGER_FILE, Ledger
+from yolo_lightning.weights_and_biases.run_folder import RUN_FILE, run_lock
 from yolo_lightning.weights_and_biases.secrets import without_secrets
 from yolo_lightning.weights_and_biases.uploader import Uploader
 
-__all__ = ["RUN_FILE", "RunWandbLogger", "wandb_logger"]
-
-RUN_FILE = "wandb-run.json"
-"""Name of the file in a run directory that says which run at W&B it is."""
+__all__ = ["RunWandbLogger", "wandb_logger"]
 
 
 class RunWandbLogger(Logger):
@@ -87,6 +87,7 @@ class RunWandbLogger(Logger):
         self._last_epoch: int | None = None
         self._defined: set[str] = set()
         self._failed = False
+        self._lock: BaseFileLock | None = None
         self.image_references: dict[str, tuple[str, str]] = {}
         """By the path of an image, its address in the data set's artifact and its name there, as far as W&B has it;
         filled in the uploader's thread, before anything that is submitted later."""
@@ -167,6 +168,7 @@ class RunWandbLogger(Logger):
         online = self._run.settings.mode == "online" and not silent
         if self._run.settings.mode == "disabled":
             return
+        self._hold()
         if silent:
             rank_zero_warn(
                 f"W&B does not answer: the run goes on offline; `yolo-lightning wandb-sync {self._directory}` sends it"
@@ -175,6 +177,16 @@ class RunWandbLogger(Logger):
         self._uploader = Uploader(self._run, Ledger(self._directory / LEDGER_FILE), online=online)
         if online and self._run.resumed:
             self._logged_epochs = logged_epochs(public_api(), f"{self._run.entity}/{self._run.project}/{self._run.id}")
+
+    def _hold(self) -> None:
+        """Keeps wandb-sync from the run while it goes on."""
+        with suppress(OSError, NotImplementedError, Timeout):  # file systems that cannot be written, or have no locks
+            self._lock = run_lock(self._directory)
+            self._lock.acquire(blocking=False)
+
+    def _let_go(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
     def _write_run_file(self, mode: str) -> None:
         values = {"entity": self._run.entity, "project": self._run.project, "id": self._run.id, "mode": mode}
@@ -284,6 +296,7 @@ class RunWandbLogger(Logger):
         if self._uploader is not None and not self._uploader.online:
             rank_zero_info(f"`yolo-lightning wandb-sync {self._directory}` sends this run to W&B")
         self._run = self._uploader = None
+        self._let_go()
 
 
 def wandb_logger(trainer: Trainer) -> RunWandbLogger | None:

@@ -35,7 +35,8 @@ def delete_superseded(run: Any, entry: Entry) -> None:
         return
     path = f"{run.entity}/{run.project}/{entry.name}"
     versions = list(public_api().artifacts(entry.type, path))
-    versions.sort(key=lambda version: int(version.version.removeprefix("v")), reverse=True)
+    # One that was sent late is older than its number says.
+    versions.sort(key=lambda v: (v.metadata.get("epoch") or 0, int(v.version.removeprefix("v"))), reverse=True)
     for version in versions[entry.keep_last :]:
         if all(alias.startswith(_OWN_ALIAS) for alias in version.aliases):
             version.delete(delete_aliases=True)

@@ -106,13 +106,15 @@ class Uploader:
                 elif time.monotonic() > silent_end:
                     break
         self._stopped.set()
+        # What does not need W&B, such as making pictures for its files of the run, is not lost with what does.
+        self._do_jobs()
         return list(self._waiting)
 
     # ---------------------------------------------------------------------------------------------- in the thread
 
     def _work(self) -> None:
         while not self._stopped.is_set():
-            self._do_next()
+            self._do_jobs(self._idle_seconds())
             self._drop_superseded()
             if self.online and self._waiting:
                 self._send_first()
@@ -121,11 +123,13 @@ class Uploader:
         if not self.online and not self._stopped.is_set():
             self._write_offline()
 
-    def _do_next(self) -> None:
-        """The next job; waits for one while there is nothing else to do."""
+    def _do_jobs(self, idle_seconds: float | None = 0.0) -> None:
+        """All that there are; waits for one while there is nothing else to do."""
         with suppress(queue.Empty):
-            what, job = self._jobs.get(timeout=self._idle_seconds())
-            self._attempt(what, job)
+            while True:
+                what, job = self._jobs.get(timeout=idle_seconds)
+                self._attempt(what, job)
+                idle_seconds = 0.0
 
     def _idle_seconds(self) -> float | None:
         if not (self.online and self._waiting):
@@ -138,6 +142,9 @@ class Uploader:
             if self._under_way is None:
                 if time.monotonic() < self._next_try:
                     return
+                # To log an artifact takes the client 15 seconds where there is no answer, and no job is done meanwhile.
+                if not is_reachable(self.run.settings.base_url):
+                    raise ConnectionError("it does not answer")
                 self._under_way = entry, self._log(entry, self._made.pop(entry.key, None))
             logged = self._under_way[1]
             logged.wait(timeout=_LOOK_SECONDS)
