@@ -7,12 +7,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
-from yolo_lightning.callbacks.evaluated import evaluated_split
+from yolo_lightning.callbacks.evaluated_images import EvaluatedImages
 from yolo_lightning.callbacks.evaluation_export import EXPORT_FORMATS, ExportFormat, export_detections
 from yolo_lightning.callbacks.prediction_files import check_format
 from yolo_lightning.metrics import EVALUATION_FILE, StoredEvaluation
@@ -54,7 +52,7 @@ class EvaluationFile(Callback):
         self.monitor = monitor
         self.enabled = enabled
         self._best = -1.0
-        self._images: dict[int, tuple[str, tuple[int, int]]] = {}
+        self._images = EvaluatedImages()
         self._worker: ThreadPoolExecutor | None = None
         self._failed = False
 
@@ -74,7 +72,7 @@ class EvaluationFile(Callback):
     ) -> None:
         """Keeps the names and sizes of the images."""
         if not trainer.sanity_checking:
-            self._images |= {info.index: (info.path, info.original_size) for info in batch.infos}
+            self._images.add(batch)
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int, *_: Any
@@ -90,12 +88,12 @@ class EvaluationFile(Callback):
         if trainer.state.fn != "fit" or fitness > self._best:
             self._best = fitness
             self._save(trainer, pl_module)
-        self._images = {}
+        self._images.clear()
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Writes the file."""
         self._save(trainer, pl_module)
-        self._images = {}
+        self._images.clear()
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Waits until the file is written."""
@@ -121,24 +119,10 @@ class EvaluationFile(Callback):
     def _save(self, trainer: Trainer, pl_module: Any) -> None:
         if not self._wanted(trainer, str(trainer.state.fn)):
             return
-        images = self._images
-        if trainer.world_size > 1:
-            parts: list[Any] = [None] * trainer.world_size
-            torch.distributed.all_gather_object(parts, images)
-            images = {index: image for part in parts for index, image in part.items()}
+        evaluation = self._images.evaluation(trainer, pl_module)
         directory = trainer.log_dir  # a broadcast: every process asks
         if self._worker is None or directory is None:
             return
-        ids = sorted(images)
-        evaluation = StoredEvaluation(
-            pl_module.evaluation,
-            tuple(pl_module.metrics.class_names),
-            tuple(images[index][0] for index in ids),
-            np.array(ids, dtype=np.int64),
-            np.array([images[index][1] for index in ids], dtype=np.int64).reshape(-1, 2),
-            evaluated_split(trainer),
-            trainer.current_epoch if trainer.state.fn == "fit" else None,
-        )
         formats = () if trainer.state.fn == "fit" else self.formats
         job = self._worker.submit(_write, evaluation, Path(directory), formats, self.txt_confidence)
         job.add_done_callback(self._warn_once)

@@ -14,6 +14,7 @@ from typing import Any
 from yolo_lightning.artifacts import import_wandb
 from yolo_lightning.errors import InputError
 from yolo_lightning.weights_and_biases.address import RunAddress
+from yolo_lightning.weights_and_biases.secrets import git_settings, hidden_arguments
 
 __all__ = ["RUN_FOLDER", "is_reachable", "open_run", "reopen_run"]
 
@@ -52,17 +53,20 @@ def open_run(directory: Path, *, finish_timeout: float, must_exist: bool = False
         "finish_timeout": finish_timeout,
         "x_file_stream_transmit_interval": _TRANSMIT_SECONDS,
         "silent": None,
+        **git_settings(directory),
     }
     arguments |= {"dir": str(directory), "resume": "must" if must_exist else "allow"}
     try:
-        return wandb.init(settings=_settings(wandb, settings), **arguments), silent
+        with hidden_arguments():
+            return wandb.init(settings=_settings(wandb, settings), **arguments), silent
     except wandb.errors.Error as error:
         if not _is_silence(error):
             raise InputError(f"W&B does not take this run ({_first_line(error)}): {_REMEDY}") from error
     # Without this the client holds on to the run that could not be opened.
     wandb.teardown()
     arguments |= {"mode": "offline", "resume": "allow"}
-    return wandb.init(settings=_settings(wandb, settings), **arguments), True
+    with hidden_arguments():
+        return wandb.init(settings=_settings(wandb, settings), **arguments), True
 
 
 def reopen_run(folder: Path, address: RunAddress, *, finish_timeout: float) -> Any:

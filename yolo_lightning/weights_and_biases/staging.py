@@ -11,7 +11,7 @@ from pathlib import Path
 from yolo_lightning.weights_and_biases.client import RUN_FOLDER
 from yolo_lightning.weights_and_biases.ledger import Entry
 
-__all__ = ["release", "stage"]
+__all__ = ["release", "stage", "staging_folder"]
 
 _FOLDER = "staging"
 
@@ -32,14 +32,28 @@ def stage(directory: Path, name: str, files: Mapping[str, Path]) -> dict[str, st
     Raises:
         OSError: If that fails.
     """
-    folder = directory.absolute() / RUN_FOLDER / _FOLDER / name
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = staging_folder(directory, name)
     kept = {}
     for target, file in files.items():
         if file.is_file():
             _keep(file, folder / target)
             kept[target] = str(folder / target)
     return kept
+
+
+def staging_folder(directory: Path, name: str) -> Path:
+    """A folder of what waits, which is there; :func:`release` removes it with the last of its files.
+
+    Args:
+        directory: The run directory.
+        name: Name of the folder.
+
+    Raises:
+        OSError: If it cannot be made.
+    """
+    folder = directory.absolute() / RUN_FOLDER / _FOLDER / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def release(entry: Entry, directory: Path) -> None:
