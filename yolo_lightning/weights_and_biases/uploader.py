@@ -22,7 +22,6 @@ __all__ = ["Uploader"]
 _LONGEST_PAUSE = 60.0
 _LOOK_SECONDS = 0.5  # how long new work waits for an artifact under way
 _PROBE_SECONDS = 2.0
-_STILL_UNDER_WAY = "WaitTimeoutError"  # of a module that is not public
 
 
 class Uploader:
@@ -45,7 +44,7 @@ class Uploader:
         self._jobs: queue.SimpleQueue[tuple[str, Callable[[], None]]] = queue.SimpleQueue()
         self._waiting: list[Entry] = []
         self._made: dict[str, Any] = {}
-        self._under_way: tuple[Entry, Any] | None = None
+        self._under_way: tuple[Entry, _Arrival] | None = None
         self._pause = 0.0
         self._next_try = 0.0
         self._closing = threading.Event()
@@ -145,12 +144,10 @@ class Uploader:
                 # To log an artifact takes the client 15 seconds where there is no answer, and no job is done meanwhile.
                 if not is_reachable(self.run.settings.base_url):
                     raise ConnectionError("it does not answer")
-                self._under_way = entry, self._log(entry, self._made.pop(entry.key, None))
-            logged = self._under_way[1]
-            logged.wait(timeout=_LOOK_SECONDS)
-        except Exception as error:
-            if type(error).__name__ == _STILL_UNDER_WAY:
+                self._under_way = entry, _Arrival(self._log(entry, self._made.pop(entry.key, None)))
+            if not self._under_way[1].has_come(_LOOK_SECONDS):
                 return
+        except Exception as error:
             self._warn("sending", f"W&B does not take {entry.name} yet ({error!r}); it is tried again")
             self._under_way = None  # what it was made of is in the entry
             self._pause = min(max(2 * self._pause, 1.0), _LONGEST_PAUSE)
@@ -204,3 +201,27 @@ class Uploader:
         if key not in self._warned:
             self._warned.add(key)
             rank_zero_warn(message)
+
+
+class _Arrival(threading.Thread):
+    """Waits for W&B to have an artifact; the client does not let a wait that was given up be taken up again."""
+
+    def __init__(self, artifact: Any) -> None:
+        super().__init__(name="wandb artifact", daemon=True)
+        self._artifact = artifact
+        self._error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        """Waits."""
+        try:
+            self._artifact.wait()
+        except Exception as error:
+            self._error = error
+
+    def has_come(self, timeout: float) -> bool:
+        """Whether W&B has it; raises what W&B has against it."""
+        self.join(timeout)
+        if self._error is not None:
+            raise self._error
+        return not self.is_alive()
