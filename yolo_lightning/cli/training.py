@@ -190,6 +190,10 @@ class YOLOCLI(LightningCLI):
         if config.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(DetectionProgressBar())
         # After the bar, which is finished then, and does not run into the table.
+        for logger in defaults.get("logger", ()):
+            if isinstance(logger, RunWandbLogger):
+                own = {type(callback) for callback in callbacks}
+                callbacks += [callback for callback in logger.callbacks() if type(callback) not in own]
         defaults["callbacks"] = [*callbacks, ClassBalance(), MetricsFile()]
         return super().instantiate_trainer(**defaults, **kwargs)
 

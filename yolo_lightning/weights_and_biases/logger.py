@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from filelock import BaseFileLock, Timeout
 from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
@@ -33,11 +33,17 @@ class RunWandbLogger(Logger):
     offline, and ``yolo-lightning wandb-sync`` sends it later. A run that is resumed goes on in its charts; epochs that
     W&B has already are not logged twice. The configuration is logged without passwords and keys.
 
-    The callbacks of this package add to it what each of them is about.
+    What else is shown are the callbacks of this package, of which the first options below are. The command line adds
+    them to the run; in Python, ``Trainer(logger=logger, callbacks=logger.callbacks())`` does.
 
     Args:
         project: Project at W&B.
         entity: User or team; None takes the default of the account.
+        save_period: Send the checkpoint of every so many epochs, besides the best and the last one; None sends only
+            these. See ``WandbModels``.
+        keep_last: Checkpoints to keep there besides the best; None keeps all.
+        bbox_interval: Epochs from one ``BoundingBoxDebugger`` to the next; None shows ten in a run.
+        table_interval: Epochs from one ``EvaluationTable`` to the next; None makes ten in a run.
         name: Name of the run; None takes that of the run directory.
         id: Identity of the run; None makes one. A run with it that exists is gone on with.
         mode: ``online``, ``offline`` or ``disabled``; None takes ``WANDB_MODE``, or online.
@@ -54,6 +60,10 @@ class RunWandbLogger(Logger):
         self,
         project: str = "yolo-lightning",
         entity: str | None = None,
+        save_period: int | None = 1,
+        keep_last: int | None = 2,
+        bbox_interval: int | None = None,
+        table_interval: int | None = 1,
         name: str | None = None,
         id: str | None = None,  # noqa: A002 - as wandb calls it
         mode: Literal["online", "offline", "disabled"] | None = None,
@@ -76,6 +86,10 @@ class RunWandbLogger(Logger):
             "tags": list(tags) or None,
             "notes": notes,
         }
+        self._save_period = save_period
+        self._keep_last = keep_last
+        self._bbox_interval = bbox_interval
+        self._table_interval = table_interval
         self._upload_timeout = upload_timeout
         self._finish_timeout = finish_timeout
         self._directory = Path()
@@ -95,6 +109,18 @@ class RunWandbLogger(Logger):
         """What W&B is told if the run does not end well; a callback sets it to what the process ends with."""
         self.preempted = False
         """Whether W&B is told that the run was preempted, and will go on."""
+
+    def callbacks(self) -> list[Callback]:
+        """What adds checkpoints, boxes and tables to the run."""
+        # Their modules need this one.
+        from yolo_lightning.weights_and_biases import BoundingBoxDebugger, EvaluationTable, WandbModels, WandbRun
+
+        return [
+            WandbRun(),
+            WandbModels(self._save_period, self._keep_last),
+            BoundingBoxDebugger(bbox_interval=self._bbox_interval),
+            EvaluationTable(self._table_interval),
+        ]
 
     # ---------------------------------------------------------------------------------------------- the run
 
