@@ -110,7 +110,7 @@ def test_ledger(wandb_server: WandbServer, machine: Machines, warm: WarmProcess)
 def test_older_checkpoints_leave_newer_ones_their_aliases(
     wandb_server: WandbServer, machine: Machines, warm: WarmProcess
 ) -> None:
-    """The run went on elsewhere before; one of its files is gone, one entry is there already."""
+    """The run went on elsewhere before this directory was sent; a file is gone, an entry is there already."""
     a = machine("a")
     code = """
     for epoch, fitness in ((5, 0.5), (6, 0.4)):

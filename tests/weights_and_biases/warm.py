@@ -134,6 +134,7 @@ def _serve() -> list[str]:
             temporary.replace(Path(order["log"]).with_suffix(".status"))
             os._exit(0)
         os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
         file = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         null = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((null, 0), (file, 1), (file, 2)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import shutil
 import ssl
 import time
 import urllib.error
@@ -56,11 +57,15 @@ def open_run(directory: Path, *, finish_timeout: float, must_exist: bool = False
         **git_settings(directory),
     }
     arguments |= {"dir": str(directory), "resume": "must" if must_exist else "allow"}
+    is_new = not (directory / RUN_FOLDER).exists()
     try:
         with hidden_arguments():
             return wandb.init(settings=_settings(wandb, settings), **arguments), silent
     except wandb.errors.Error as error:
         if not _is_silence(error):
+            wandb.teardown()
+            if is_new:  # there is no run that it could belong to
+                shutil.rmtree(directory / RUN_FOLDER, ignore_errors=True)
             raise InputError(f"W&B does not take this run ({_first_line(error)}): {_REMEDY}") from error
     # Without this the client holds on to the run that could not be opened.
     wandb.teardown()
@@ -149,7 +154,8 @@ def _is_silence(error: Exception) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    first = str(error).strip().partition("\n")[0]
+    return "it does not say why" if first in ("", "<no message>") else first
 
 
 def _keep_data_in(directory: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -104,15 +106,17 @@ def find_version(entry: Entry, versions: Iterable[Any]) -> Any:
 
     Addresses of references do not count, only their names: those of an artifact that W&B did not know yet were others.
     """
-    candidates = list(versions)
-    artifact = build_artifact(entry)
-    same = [version for version in candidates if version.digest == artifact.digest]
-    if same:
-        return same[0]
-    contents = _contents(artifact)
     own = {alias for alias in entry.aliases if alias.startswith(_OWN)}
-    likely = [version for version in candidates if not own or own & set(version.aliases)]
+    contents: dict[str, str | None] = dict.fromkeys(entry.references)
+    contents |= {name: _digest(Path(path)) for name, path in entry.files.items()}
+    likely = [version for version in versions if own <= set(version.aliases)]
     return next((version for version in likely if _contents(version) == contents), None)
+
+
+def _digest(path: Path) -> str:
+    """As W&B identifies a file."""
+    with path.open("rb") as file:
+        return base64.b64encode(hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).digest()).decode()
 
 
 def wanted_aliases(entry: Entry, versions: Iterable[Any]) -> tuple[set[str], dict[str, Any]]:

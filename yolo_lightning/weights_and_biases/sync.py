@@ -156,7 +156,12 @@ class _Sync:
         self._set_values(remote, folder)
         replay = Replay(self._address, self._directory, self._ledger, lambda: self._opened(folder))
         for entry in self._ledger.entries():
-            self._report.sent += replay.send(entry)
+            try:
+                self._report.sent += replay.send(entry)
+            except Exception as error:
+                if not is_reachable(import_wandb().setup().settings.base_url):
+                    raise
+                self._tell(f"W&B does not take {entry.name}: {error}")
 
     def _opened(self, folder: Path) -> Any:
         if self._run is None:

@@ -22,6 +22,8 @@ __all__ = ["Uploader"]
 _LONGEST_PAUSE = 60.0
 _LOOK_SECONDS = 0.5  # how long new work waits for an artifact under way
 _PROBE_SECONDS = 2.0
+_CLOSING_PAUSE = 2.0
+_CLOSING_REFUSALS = 3  # after which nothing more is tried at the end of a run
 
 
 class Uploader:
@@ -47,6 +49,7 @@ class Uploader:
         self._under_way: tuple[Entry, _Arrival] | None = None
         self._pause = 0.0
         self._next_try = 0.0
+        self._refusals = 0
         self._closing = threading.Event()
         self._stopped = threading.Event()
         self._warned: set[str] = set()
@@ -88,11 +91,12 @@ class Uploader:
         """Sends what is left and ends the thread; gives up after a time, or sooner if W&B does not answer.
 
         Args:
-            timeout: In seconds; a tenth of it where W&B does not answer.
+            timeout: In seconds; a tenth of it where W&B does not answer, and less where it refuses again and again.
 
         Returns:
             What has not been sent; it is in the ledger.
         """
+        self._refusals, self._pause, self._next_try = 0, 0.0, 0.0
         self._closing.set()
         self._jobs.put(("end", lambda: None))
         end = time.monotonic() + timeout
@@ -115,7 +119,8 @@ class Uploader:
         while not self._stopped.is_set():
             self._do_jobs(self._idle_seconds())
             self._drop_superseded()
-            if self.online and self._waiting:
+            gives_up = self._closing.is_set() and self._refusals >= _CLOSING_REFUSALS
+            if self.online and self._waiting and not gives_up:
                 self._send_first()
             elif self._closing.is_set() and self._jobs.empty():
                 break
@@ -148,14 +153,22 @@ class Uploader:
             if not self._under_way[1].has_come(_LOOK_SECONDS):
                 return
         except Exception as error:
-            self._warn("sending", f"W&B does not take {entry.name} yet ({error!r}); it is tried again")
-            self._under_way = None  # what it was made of is in the entry
-            self._pause = min(max(2 * self._pause, 1.0), _LONGEST_PAUSE)
-            self._next_try = time.monotonic() + self._pause
+            self._put_off(entry, error)
             return
-        self._under_way, self._pause = None, 0.0
+        self._under_way, self._pause, self._refusals = None, 0.0, 0
         self._done(entry)
         self._attempt("the removal of older versions", lambda: delete_superseded(self.run, entry))
+
+    def _put_off(self, entry: Entry, error: Exception) -> None:
+        self._warn("sending", f"W&B does not take {entry.name} yet ({error!r}); it is tried again")
+        self._under_way = None  # what it was made of is in the entry
+        longest = _CLOSING_PAUSE if self._closing.is_set() else _LONGEST_PAUSE
+        self._pause = min(max(2 * self._pause, 1.0), longest)
+        self._next_try = time.monotonic() + self._pause
+        if is_reachable(self.run.settings.base_url):
+            self._refusals += 1
+            # What W&B does not want of one artifact does not hold up the others; each keeps the order of its versions.
+            self._waiting.sort(key=lambda other: other.name == entry.name)
 
     def _drop_superseded(self) -> None:
         for entry in superseded(self._waiting):
