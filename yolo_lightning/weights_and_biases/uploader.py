@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from typing import Any
 
@@ -22,7 +23,6 @@ __all__ = ["Uploader"]
 _LONGEST_PAUSE = 60.0
 _LOOK_SECONDS = 0.5  # how long new work waits for an artifact under way
 _PROBE_SECONDS = 2.0
-_STILL_UNDER_WAY = "WaitTimeoutError"  # of a module that is not public
 
 
 class Uploader:
@@ -45,7 +45,7 @@ class Uploader:
         self._jobs: queue.SimpleQueue[tuple[str, Callable[[], None]]] = queue.SimpleQueue()
         self._waiting: list[Entry] = []
         self._made: dict[str, Any] = {}
-        self._under_way: tuple[Entry, Any] | None = None
+        self._under_way: tuple[Entry, Future[None]] | None = None
         self._pause = 0.0
         self._next_try = 0.0
         self._closing = threading.Event()
@@ -138,12 +138,12 @@ class Uploader:
             if self._under_way is None:
                 if time.monotonic() < self._next_try:
                     return
-                self._under_way = entry, self._log(entry, self._made.pop(entry.key, None))
-            logged = self._under_way[1]
-            logged.wait(timeout=_LOOK_SECONDS)
-        except Exception as error:
-            if type(error).__name__ == _STILL_UNDER_WAY:
+                self._under_way = entry, _arrival(self._log(entry, self._made.pop(entry.key, None)))
+            arrival = self._under_way[1]
+            if not wait([arrival], timeout=_LOOK_SECONDS).done:
                 return
+            arrival.result()
+        except Exception as error:
             self._warn("sending", f"W&B does not take {entry.name} yet ({error!r}); it is tried again")
             self._under_way = None  # what it was made of is in the entry
             self._pause = min(max(2 * self._pause, 1.0), _LONGEST_PAUSE)
@@ -197,3 +197,19 @@ class Uploader:
         if key not in self._warned:
             self._warned.add(key)
             rank_zero_warn(message)
+
+
+def _arrival(logged: Any) -> Future[None]:
+    """Done when W&B has an artifact. The client takes a wait that times out for a wish to give the artifact up."""
+    arrival: Future[None] = Future()
+
+    def wait_for_it() -> None:
+        try:
+            logged.wait()
+        except BaseException as error:
+            arrival.set_exception(error)
+        else:
+            arrival.set_result(None)
+
+    threading.Thread(target=wait_for_it, name="wandb artifact", daemon=True).start()
+    return arrival
