@@ -81,21 +81,44 @@ def time_steps(is_over: Callable[[], bool]) -> list[float]:
     return times
 
 
-def beside_training(name: str, job: Callable[[], Any], alone: float) -> None:
-    """Prints the time of a job in another thread, and how much longer the steps of training are for it."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
+def beside_training(name: str, job: Callable[[], Any]) -> None:
+    """Prints what a job in another thread costs, and how much longer the steps of training are for it.
+
+    The steps alone are measured right before and after it. Seconds of the processors tell more than those of the clock
+    where other programs run.
+    """
+    memory, children = _peak_memory(), _seconds_of_children()
+    alone = [_steps_alone()]
+    start, own = time.perf_counter(), time.thread_time()
+    processors = time.process_time()
     thread = threading.Thread(target=job)
     thread.start()
     times = time_steps(lambda: not thread.is_alive())
-    seconds = time.perf_counter() - start
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    lost = sum(max(step - alone, 0) for step in times)
+    seconds, own = time.perf_counter() - start, time.thread_time() - own
+    processors = time.process_time() - processors - own
+    alone.append(_steps_alone())
+    ratio = statistics.mean(times) / statistics.mean(alone)
     print(
-        f"{name}: {seconds:.1f} s; steps of training x{statistics.mean(times) / alone:.2f}, "
-        f"{lost:.1f} s of training lost in all; peak memory of the process +{grown:.0f} MB",
+        f"{name}: {seconds:.1f} s, processor time {processors:.1f} s here and "
+        f"{_seconds_of_children() - children:.1f} s elsewhere; steps of training x{ratio:.2f} (alone "
+        f"{1000 * alone[0]:.1f} ms before and {1000 * alone[1]:.1f} ms after); peak memory of the process "
+        f"+{_peak_memory() - memory:.0f} MB",
         flush=True,
     )
+
+
+def _steps_alone() -> float:
+    end = time.perf_counter() + 5
+    return statistics.mean(time_steps(lambda: time.perf_counter() > end))
+
+
+def _peak_memory() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def build_client_table(evaluation: StoredEvaluation, confidence_threshold: float) -> Any:
@@ -135,12 +158,9 @@ def measure(folder: Path, evaluation: StoredEvaluation, server: Path) -> None:
         name = f"data/images/{Path(image).name}"
         logger.image_references[image] = (dataset.get_entry(name).ref_url(), name)
 
-    end = time.perf_counter() + 5
-    alone = statistics.median(time_steps(lambda: time.perf_counter() > end))
-    print(f"a step of training alone: {1000 * alone:.1f} ms", flush=True)
     uploader, trainer = logger.uploader, SimpleNamespace(callback_metrics={})
     assert uploader is not None
-    beside_training("nothing", lambda: time.sleep(10), alone)
+    beside_training("nothing", lambda: time.sleep(5))
     bytes_before, table = _size(server), EvaluationTable()
 
     peaks = [0.0]
@@ -154,15 +174,13 @@ def measure(folder: Path, evaluation: StoredEvaluation, server: Path) -> None:
         while not (folder / "run" / LEDGER_FILE).read_bytes().rpartition(b"\n{")[2].startswith(b'"done"'):
             time.sleep(0.05)
 
-    beside_training("our table, made and sent", make_and_send, alone)
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(f"the process that writes it: {children:.0f} MB")
+    beside_training("our table, made and sent", make_and_send)
     print(
         f"sent: {(_size(server) - bytes_before) / 1e6:.1f} MB; the images are {_size(folder / 'images') / 1e6:.0f} MB"
     )
-    beside_training("our table, the next epoch", make_and_send, alone)
+    beside_training("our table, the next epoch", make_and_send)
     print(f"peak memory of the process that writes it: {max(peaks):.0f} MB", flush=True)
-    beside_training("wandb.Table, made only", lambda: build_client_table(evaluation, 0.25), alone)
+    beside_training("wandb.Table, made only", lambda: build_client_table(evaluation, 0.25))
     logger.finalize("success")
 
 
