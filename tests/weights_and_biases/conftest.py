@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.wandb_server.fixtures import machine, wandb_server
 from tests.wandb_server.processes import Machine
+
+__all__ = ["machine", "wandb_server"]
 
 RUN = """
 import json

@@ -17,12 +17,14 @@ from yolo_lightning.weights_and_biases.ledger import Entry, Ledger
 from yolo_lightning.weights_and_biases.retention import delete_superseded, superseded
 from yolo_lightning.weights_and_biases.staging import release
 
-__all__ = ["Uploader"]
+__all__ = ["STILL_UNDER_WAY", "Uploader"]
+
+STILL_UNDER_WAY = "WaitTimeoutError"
+"""Name of the error of waiting for an artifact, which is of a module that is not public."""
 
 _LONGEST_PAUSE = 60.0
 _LOOK_SECONDS = 0.5  # how long new work waits for an artifact under way
 _PROBE_SECONDS = 2.0
-_STILL_UNDER_WAY = "WaitTimeoutError"  # of a module that is not public
 
 
 class Uploader:
@@ -45,6 +47,7 @@ class Uploader:
         self._jobs: queue.SimpleQueue[tuple[str, Callable[[], None]]] = queue.SimpleQueue()
         self._waiting: list[Entry] = []
         self._made: dict[str, Any] = {}
+        self._then: dict[str, Callable[[Any], None]] = {}
         self._under_way: tuple[Entry, Any] | None = None
         self._pause = 0.0
         self._next_try = 0.0
@@ -71,16 +74,21 @@ class Uploader:
         self._waiting.append(entry)
         self._jobs.put(("wake up", lambda: None))
 
-    def send_built(self, what: str, build: Callable[[], tuple[Entry, Any]]) -> None:
+    def send_built(
+        self, what: str, build: Callable[[], tuple[Entry, Any]], then: Callable[[Any], None] | None = None
+    ) -> None:
         """Makes an artifact in the thread, where it takes time, and sends it.
 
         Args:
             what: What it is, for a warning.
             build: Makes the entry without what it holds, and the wandb artifact that holds it.
+            then: Called in the thread with the artifact as W&B has it, when it has it.
         """
 
         def job() -> None:
             entry, artifact = build()
+            if then is not None:
+                self._then[entry.key] = then
             self.send(describe_artifact(entry, artifact), artifact)
 
         self.submit(what, job)
@@ -141,8 +149,10 @@ class Uploader:
                 self._under_way = entry, self._log(entry, self._made.pop(entry.key, None))
             logged = self._under_way[1]
             logged.wait(timeout=_LOOK_SECONDS)
+            if entry.kind == "use" and entry.files:
+                self.run.use_artifact(logged)
         except Exception as error:
-            if type(error).__name__ == _STILL_UNDER_WAY:
+            if type(error).__name__ == STILL_UNDER_WAY:
                 return
             self._warn("sending", f"W&B does not take {entry.name} yet ({error!r}); it is tried again")
             self._under_way = None  # what it was made of is in the entry
@@ -151,6 +161,8 @@ class Uploader:
             return
         self._under_way, self._pause = None, 0.0
         self._done(entry)
+        if (then := self._then.pop(entry.key, None)) is not None:
+            self._attempt(f"what follows on {entry.name}", lambda: then(logged))
         self._attempt("the removal of older versions", lambda: delete_superseded(self.run, entry))
 
     def _drop_superseded(self) -> None:
@@ -160,8 +172,9 @@ class Uploader:
 
     def _log(self, entry: Entry, artifact: Any) -> Any:
         artifact = artifact if artifact is not None else build_artifact(entry)
-        if entry.kind == "use":
-            return self.run.use_artifact(artifact, aliases=list(entry.aliases) or None)
+        if isinstance(artifact, str):
+            return self.run.use_artifact(artifact)
+        # One that is used is logged first: using it at once would wait, and hold up all else, until W&B has it.
         return self.run.log_artifact(artifact, aliases=list(entry.aliases))
 
     def _write_offline(self) -> None:
