@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.conftest import ROOT
 from tests.data.make import write_dataset, write_image, write_label, write_yaml
+from tests.runs import tiny_config
 from tests.wandb_server.processes import Machine
 from tests.wandb_server.server import WandbServer
 from yolo_lightning.data import YOLODataset
+from yolo_lightning.errors import InputError
 
 Machines = Callable[[str], Machine]
 
@@ -240,89 +243,77 @@ def test_artifacts_of_yolov5_and_hostile_ones(wandb_server: WandbServer, machine
     assert not list(second.home.rglob("x.png"))
 
 
-TRAIN = [
-    "fit",
-    "--config",
-    str(Path(__file__).parents[2] / "configs/logger/wandb.yaml"),
-    "--model.detector.backbone.width_multiple=0.0625",
-    "--model.detector.backbone.depth_multiple=0.1",
-    "--data.image_size=64",
-    "--data.batch_size=2",
-    "--data.num_workers=0",
-    "--trainer.max_epochs=1",
-    "--trainer.accelerator=cpu",
-    "--trainer.enable_progress_bar=false",
-]
-
-
-@pytest.mark.slow
-def test_lineage_of_a_fit_that_uploads_and_of_one_that_downloads(wandb_server: WandbServer, machine: Machines) -> None:
-    first, second = machine("a"), machine("b")
-    data = write_cells(first)
-    uploads = first.home / "uploads.yaml"
-    uploads.write_text(UPLOADS)
-    (output,) = run(first, [*TRAIN, "--config", uploads, "--data.path", data])
-    assert "exit status 0" in output
-    assert "does not get" not in output
-    project = wandb_server.store.projects["team", "yolo-lightning"]
-    (trained,) = project.runs_by_name.values()
-    artifact = wandb_server.store.artifact_at("team/yolo-lightning/cells:v0")
-    assert trained.used == [artifact]
-    assert trained.config_values["dataset_artifact"] == "wandb-artifact://team/yolo-lightning/cells:v0"
-    assert len(images_sent(wandb_server)) >= 7
-    assert "train/images/train0.png" in artifact.entries
-    (references,) = (json.loads(line[11:]) for line in output.splitlines() if line.startswith("references "))
-    assert references[str(data.parent / "images/val/val0.png")][1] == "val/images/val0.png"
-    assert len(references) == 7
-
-    # On a machine that has nothing, in two processes, which download once.
-    sent = len(images_sent(wandb_server))
-    distributed = [
-        "--trainer.devices=2",
-        "--trainer.strategy=ddp",
-        "--data.path",
-        "wandb-artifact://yolo-lightning/cells",
-    ]
-    fit = second.start(
-        sys.executable, "-m", "yolo_lightning", *TRAIN, *distributed, YOLO_LIGHTNING_CACHE=str(second.home / "own")
-    )
-    assert fit.wait() == 0, fit.output
-    downloads = [
-        each.path for each in wandb_server.requests if each.method == "GET" and each.path.endswith("train0.png")
-    ]
-    assert len(downloads) == 1
-    assert len(project.runs_by_name) == 2
-    again = next(run for name, run in project.runs_by_name.items() if run is not trained)
-    assert again.used == [artifact]
-    assert again.config_values["dataset_artifact"] == "wandb-artifact://team/yolo-lightning/cells:v0"
-    assert not [name for name in images_sent(wandb_server)[sent:] if "images/train" in name or "images/val" in name]
-
-    # The checkpoints of the run as weights.
-    output = machine("c").run(
-        sys.executable,
-        "-c",
-        LOAD,
-        f"wandb-artifact://team/yolo-lightning/run_{again.name}_model:best",
-        YOLO_LIGHTNING_CACHE=str(machine("c").home / "own-cache"),
-    )
-    assert "classes ('cat', 'dog')" in output
-
-
 LOAD = """
 import sys
 import numpy as np
 from yolo_lightning import load
 predictor = load(sys.argv[1], device="cpu")
-results = predictor(np.zeros((48, 64, 3), np.uint8), size=64)
-print("classes", predictor.class_names)
+predictor(np.zeros((48, 64, 3), np.uint8), size=64)
+print("names", predictor.names)
 """
 
-UPLOADS = """
-trainer:
-  callbacks+:
-  - class_path: yolo_lightning.weights_and_biases.WandbDataset
-    init_args: {upload_dataset: true}
-"""
+
+def write_configs(machine: Machine, upload: bool) -> list[str]:
+    """Options of a small fit that W&B hears of."""
+    logger = yaml.safe_load((ROOT / "configs/logger/wandb.yaml").read_text())
+    (data,) = (each for each in logger["trainer"]["callbacks+"] if each["class_path"].endswith("WandbDataset"))
+    data["init_args"]["upload_dataset"] = upload
+    logger["trainer"]["callbacks+"].append({"class_path": "tests.weights_and_biases.callbacks.PrintReferences"})
+    tiny = tiny_config(None, max_epochs=1)
+    options = []
+    for name, values in (("tiny.yaml", tiny), ("wandb.yaml", logger)):
+        options += ["--config", str(write_yaml(machine.home / name, values))]
+    return options
+
+
+def references_in(output: str) -> dict[str, list[str]]:
+    (line,) = (line for line in output.splitlines() if line.startswith("references "))
+    return json.loads(line.removeprefix("references "))
+
+
+@pytest.mark.slow
+def test_lineage_of_a_fit_that_uploads_and_of_one_that_downloads(wandb_server: WandbServer, machine: Machines) -> None:
+    first, second, third = machine("a"), machine("b"), machine("c")
+    data = write_cells(first)
+    output = run(first, ["fit", *write_configs(first, upload=True), "--data.path", data])[0]
+    assert "exit status 0" in output
+    assert "W&B does not" not in output
+    artifact = wandb_server.store.artifact_at("team/yolo-lightning/cells:v0")
+    runs = wandb_server.store.projects["team", "yolo-lightning"].runs_by_name
+    (trained,) = runs.values()
+    assert artifact in trained.used
+    assert trained.config_values["dataset_artifact"] == "team/yolo-lightning/cells:v0"
+    references = references_in(output)
+    assert len(references) == 7
+    uri, name = references[str(data.parent / "images/val/val0.png")]
+    assert name == "val/images/val0.png"
+    assert uri.startswith(("wandb-artifact://", "wandb-client-artifact://"))
+    assert uri.endswith(name)
+
+    # On a machine that has nothing, in two processes, which download once.
+    sent = len(images_sent(wandb_server))
+    address = "wandb-artifact://yolo-lightning/cells"
+    ddp = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=2", "--data.path", address]
+    cache = {"YOLO_LIGHTNING_CACHE": str(second.home / "own-cache"), "OMP_NUM_THREADS": "1"}
+    fit = [sys.executable, "-m", "yolo_lightning", "fit", *write_configs(second, upload=True), *ddp]
+    output = second.run(*fit, **cache)
+    downloads = [request.path for request in wandb_server.requests if request.path.endswith("train0.png")]
+    assert len([path for path in downloads if "/upload/" not in path]) == 1
+    again = next(each for each in runs.values() if each is not trained)
+    assert len(runs) == 2
+    assert again.used == [artifact]
+    assert again.config_values["dataset_artifact"] == "team/yolo-lightning/cells:v0"
+    assert not [name for name in images_sent(wandb_server)[sent:] if name.startswith(("train/", "val/"))]
+    assert len(artifact.artifactSequence.versions) == 1
+    folder = second.home / "own-cache/artifacts/team/yolo-lightning/cells/v0"
+    uri, name = references_in(output)[str(folder / "val/images/val0.png")]
+    assert uri.startswith("wandb-artifact://")
+    assert uri.endswith(name)
+
+    # The checkpoint of the run as weights.
+    model = f"wandb-artifact://team/yolo-lightning/run_{again.name}_model:best"
+    cache = {"YOLO_LIGHTNING_CACHE": str(third.home / "own-cache")}
+    assert "names ('cat', 'dog')" in third.run(sys.executable, "-c", LOAD, model, **cache)
 
 
 def test_names_are_unique_and_in_order(tmp_path: Path) -> None:
@@ -357,12 +348,9 @@ def test_names_are_unique_and_in_order(tmp_path: Path) -> None:
 def test_build_reports_what_cannot_be_read(tmp_path: Path) -> None:
     from yolo_lightning.weights_and_biases.dataset_artifact import build_dataset_artifact
 
-    data = write_dataset(tmp_path, train=2, val=2)
-    splits = {"val": YOLODataset(data, "val", progress=False)}
-    assert len(splits["val"]) == 2
-    label = tmp_path / "labels/val/val0.txt"
-    label.unlink()
-    (tmp_path / "images/val/val1.png").unlink()
-    (tmp_path / "images/val/val1.png").symlink_to(tmp_path / "images/val")
-    with pytest.raises(ValueError, match=r"val"):
-        build_dataset_artifact(splits, "x")
+    data = tmp_path / "data.yaml"
+    write_image(tmp_path / "list/1.png")
+    (tmp_path / "list.txt").write_text("./list/1.png\n./list/2.png\n")
+    write_yaml(data, {"val": "list.txt", "names": ["cat"]})
+    with pytest.raises(InputError, match=r"2\.png: cannot be read"):
+        build_dataset_artifact({"val": YOLODataset(data, "val", progress=False)}, "x")

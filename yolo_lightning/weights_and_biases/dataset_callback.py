@@ -10,7 +10,7 @@ from typing import Any, Literal
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
-from yolo_lightning.artifacts import ARTIFACT_PREFIX, fetch_artifact, pinned_address, public_api
+from yolo_lightning.artifacts import fetch_artifact, pinned_address, public_api
 from yolo_lightning.data import DetectionDataModule, SingleClass, YOLODataset
 from yolo_lightning.data.config import DatasetConfig
 from yolo_lightning.data.files import IMAGE_SUFFIXES
@@ -22,7 +22,7 @@ from yolo_lightning.weights_and_biases.logger import RunWandbLogger, wandb_logge
 __all__ = ["WandbDataset"]
 
 _STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
-_KEY = "dataset_artifact"
+_KEY = "dataset_artifact"  # without wandb-artifact://, at which W&B's client would look it up
 
 
 class WandbDataset(Callback):
@@ -81,7 +81,7 @@ class WandbDataset(Callback):
 
         def then(logged: Any) -> None:
             _refer(logger, logged, names)
-            logger.log_hyperparams({_KEY: f"{ARTIFACT_PREFIX}{pinned_address(logged)}"})
+            logger.log_hyperparams({_KEY: pinned_address(logged)})
 
         assert logger.uploader is not None
         logger.uploader.send_built("the data set", build, then)
@@ -90,8 +90,7 @@ class WandbDataset(Callback):
 def _use(logger: RunWandbLogger, addresses: list[str]) -> None:
     """Names artifacts that exist as what the run works with."""
     assert logger.uploader is not None
-    named = [f"{ARTIFACT_PREFIX}{address}" for address in addresses]
-    logger.log_hyperparams({_KEY: named[0] if len(named) == 1 else named})
+    logger.log_hyperparams({_KEY: addresses[0] if len(addresses) == 1 else addresses})
     for address in addresses:
         if logger.uploader.online:  # else W&B does not tell what to call them
             logger.uploader.submit("the addresses of images", partial(_refer_to_downloaded, logger, address))
