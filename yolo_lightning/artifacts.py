@@ -17,7 +17,15 @@ from filelock import FileLock
 from yolo_lightning.errors import InputError
 from yolo_lightning.paths import cache_directory, safe_name
 
-__all__ = ["ARTIFACT_PREFIX", "artifact_address", "fetch_artifact", "import_wandb", "pin_artifact", "public_api"]
+__all__ = [
+    "ARTIFACT_PREFIX",
+    "artifact_address",
+    "fetch_artifact",
+    "import_wandb",
+    "pin_artifact",
+    "pinned_address",
+    "public_api",
+]
 
 ARTIFACT_PREFIX = "wandb-artifact://"
 
@@ -60,7 +68,7 @@ def fetch_artifact(address: str) -> Path:
     if _PINNED.fullmatch(address) and (folder := _folder(address)).is_dir():
         return folder
     artifact = _find(address)
-    pinned = _name(artifact)
+    pinned = pinned_address(artifact)
     os.environ[_inherited(address)] = pinned
     folder = _folder(pinned)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -71,13 +79,21 @@ def fetch_artifact(address: str) -> Path:
 
 
 def pin_artifact(address: str) -> str:
-    """The same with the version that it is now, ``entity/project/name:v3``.
+    """The same with the version that it is now, ``entity/project/name:v3``; it stays so in this process.
 
     Raises:
         InputError: As :func:`fetch_artifact`.
     """
-    address = os.environ.get(_inherited(address), address)
-    return address if _PINNED.fullmatch(address) else _name(_find(address))
+    known = os.environ.get(_inherited(address), address)
+    if _PINNED.fullmatch(known):
+        return known
+    os.environ[_inherited(address)] = pinned = pinned_address(_find(address))
+    return pinned
+
+
+def pinned_address(artifact: Any) -> str:
+    """``entity/project/name:v3`` of a wandb artifact that W&B has."""
+    return f"{artifact.entity}/{artifact.project}/{artifact.name.partition(':')[0]}:{artifact.version}"
 
 
 def import_wandb() -> Any:
@@ -116,10 +132,6 @@ def _find(address: str) -> Any:
             f"{ARTIFACT_PREFIX}{address}: W&B does not give this artifact ({error}); see its page there for entity, "
             "project, name and versions"
         ) from error
-
-
-def _name(artifact: Any) -> str:
-    return f"{artifact.entity}/{artifact.project}/{artifact.name.partition(':')[0]}:{artifact.version}"
 
 
 def _folder(pinned: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -35,3 +36,12 @@ class ImagesAtWandb(Callback):
                 f"wandb-client-artifact://{artifact._client_id}/{name}",
                 name,
             )
+
+
+class PrintReferences(Callback):
+    """Prints what W&B calls the images, as what is submitted now finds it."""
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        logger = wandb_logger(trainer)
+        if logger is not None and logger.uploader is not None:
+            logger.uploader.submit("a print", lambda: print("references", json.dumps(logger.image_references)))

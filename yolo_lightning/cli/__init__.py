@@ -16,6 +16,7 @@ TOOLS = {
     "anchors": "yolo_lightning.tools.anchors:anchors",
     "check": "yolo_lightning.tools.check:check",
     "compare": "yolo_lightning.tools.compare:compare",
+    "dataset": "yolo_lightning.tools.dataset:dataset",
     "detect": "yolo_lightning.tools.detect:detect",
     "evaluate": "yolo_lightning.tools.evaluate:evaluate",
     "explain": "yolo_lightning.tools.explain:explain",

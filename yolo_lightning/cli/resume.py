@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
+from yolo_lightning.artifacts import artifact_address
 from yolo_lightning.errors import InputError
-from yolo_lightning.models import check_description
+from yolo_lightning.models import check_description, resolve_weights
 
 __all__ = ["check_checkpoint", "check_not_finished", "num_epochs_done", "older_run", "resolve_checkpoint"]
 
@@ -22,15 +23,18 @@ def resolve_checkpoint(given: str, runs: Path, name: str | None, command: str) -
     """The file that ``--ckpt_path`` means.
 
     Args:
-        given: A file; a run directory, for its last checkpoint to go on training or its best one to evaluate; or
-            ``last`` or ``best``, for that of the run under ``runs`` that wrote one most recently.
+        given: A file; a run directory, for its last checkpoint to go on training or its best one to evaluate; the
+            address of an artifact at W&B; or ``last`` or ``best``, for that of the run under ``runs`` that wrote one
+            most recently.
         runs: Directory of the run directories.
         name: Name of the runs to look at, numbered ones included; None for all.
         command: ``fit``, ``validate`` or ``test``.
 
     Raises:
-        InputError: If there is no such run.
+        InputError: If there is no such run or artifact.
     """
+    if artifact_address(given) is not None:
+        return resolve_weights(given)
     path = Path(given)
     if path.is_dir():
         return _of_run(path, "last" if command == "fit" else "best")

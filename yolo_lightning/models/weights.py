@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from yolo_lightning.artifacts import ARTIFACT_PREFIX, artifact_address, fetch_artifact
 from yolo_lightning.errors import InputError
 from yolo_lightning.models.backbone import CSPDarknet
 from yolo_lightning.models.build import build_detector
@@ -52,7 +53,8 @@ def load_weights(detector: Detector, path: str | Path) -> TransferReport:
         detector: Changed in place. Its parts that published files do not know keep their values, and so do anchors that
             its head was given.
         path: A published YOLOv5 ``.pt`` (v6 or v7, any size), a checkpoint of this library, or safetensors with the
-            names of either. The bare name of a published file that is not there (``yolov5s.pt``) is downloaded.
+            names of either. The bare name of a published file that is not there (``yolov5s.pt``) is downloaded, and
+            so is an artifact at W&B, ``wandb-artifact://entity/project/name:alias``.
 
     Returns:
         What was transferred, and what was not and why.
@@ -97,12 +99,16 @@ def resolve_weights(path: str | Path, force_download: bool = False) -> Path:
     """The path itself, or that of the downloaded file: for an address, or the bare name of a published file.
 
     Args:
-        path: A path, the name of a published file that is not there, or an address of the web.
-        force_download: Whether to download again what was downloaded before.
+        path: A path, the name of a published file that is not there, an address of the web, or that of an artifact at
+            W&B, ``wandb-artifact://entity/project/name:alias``, of which its ``best.ckpt``, else ``last.ckpt``, else
+            its only file of weights is meant.
+        force_download: Whether to download again what was downloaded before; a version of an artifact never changes.
 
     Raises:
-        InputError: If the download fails.
+        InputError: If the download fails, or an artifact holds no weights, or several.
     """
+    if (address := artifact_address(path)) is not None:
+        return _weights_of_artifact(address)
     if str(path).startswith(("https://", "http://")):
         return download_file(str(path), check=read_checkpoint, force=force_download)
     path = Path(path)
@@ -110,6 +116,24 @@ def resolve_weights(path: str | Path, force_download: bool = False) -> Path:
         return path
     check = partial(_check_official, size=OFFICIAL_FILES[path.name])
     return download_weights(path.name, check=check, force=force_download)
+
+
+def _weights_of_artifact(address: str) -> Path:
+    folder = fetch_artifact(address)
+    for name in ("best.ckpt", "last.ckpt"):
+        if (folder / name).is_file():
+            return folder / name
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    for suffix in (".ckpt", ".safetensors", ".pt"):
+        found = [file for file in files if file.suffix == suffix]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(str(file.relative_to(folder)) for file in found)
+            raise InputError(
+                f"{ARTIFACT_PREFIX}{address}: holds several files of weights: give one of {names} in {folder}"
+            )
+    raise InputError(f"{ARTIFACT_PREFIX}{address}: holds no weights (.ckpt, .safetensors, .pt): is it a model's?")
 
 
 def _check_official(path: Path, size: str) -> None:

@@ -22,6 +22,8 @@ def build_artifact(entry: Entry) -> Any:
     if missing := entry.missing_files():
         raise FileNotFoundError(f"{missing[0]} of artifact {entry.name} is gone")
     artifact = import_wandb().Artifact(entry.name, entry.type, metadata=dict(entry.metadata))
+    if entry.client_id is not None:  # references to it, which are made already, go by this
+        artifact._client_id = entry.client_id
     for name, path in entry.files.items():
         # Its files stay where they are until they are sent, so there is no need for a copy of them.
         artifact.add_file(path, name=name, policy="immutable", skip_cache=True)

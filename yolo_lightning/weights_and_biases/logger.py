@@ -42,6 +42,7 @@ class RunWandbLogger(Logger):
         save_period: Send the checkpoint of every so many epochs, besides the best and the last one; None sends only
             these. See ``WandbModels``.
         keep_last: Checkpoints to keep there besides the best; None keeps all.
+        upload_dataset: Upload the data of ``fit`` as an artifact: all of it, or ``val`` alone. See ``WandbDataset``.
         bbox_interval: Epochs from one ``BoundingBoxDebugger`` to the next; None shows ten in a run.
         table_interval: Epochs from one ``EvaluationTable`` to the next; None makes ten in a run.
         name: Name of the run; None takes that of the run directory.
@@ -62,6 +63,7 @@ class RunWandbLogger(Logger):
         entity: str | None = None,
         save_period: int | None = 1,
         keep_last: int | None = 2,
+        upload_dataset: bool | Literal["val"] = False,
         bbox_interval: int | None = None,
         table_interval: int | None = 1,
         name: str | None = None,
@@ -88,6 +90,7 @@ class RunWandbLogger(Logger):
         }
         self._save_period = save_period
         self._keep_last = keep_last
+        self._upload_dataset = upload_dataset
         self._bbox_interval = bbox_interval
         self._table_interval = table_interval
         self._upload_timeout = upload_timeout
@@ -113,10 +116,17 @@ class RunWandbLogger(Logger):
     def callbacks(self) -> list[Callback]:
         """What adds checkpoints, boxes and tables to the run."""
         # Their modules need this one.
-        from yolo_lightning.weights_and_biases import BoundingBoxDebugger, EvaluationTable, WandbModels, WandbRun
+        from yolo_lightning.weights_and_biases import (
+            BoundingBoxDebugger,
+            EvaluationTable,
+            WandbDataset,
+            WandbModels,
+            WandbRun,
+        )
 
         return [
             WandbRun(),
+            WandbDataset(self._upload_dataset),  # before the table, which shows its images
             WandbModels(self._save_period, self._keep_last),
             BoundingBoxDebugger(bbox_interval=self._bbox_interval),
             EvaluationTable(self._table_interval),

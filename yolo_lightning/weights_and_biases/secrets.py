@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from yolo_lightning.artifacts import ARTIFACT_PREFIX
 from yolo_lightning.web import redact
 
 __all__ = ["arguments_without_secrets", "git_settings", "hidden_arguments", "without_secrets"]
@@ -95,6 +96,8 @@ def _plain(value: Any, hidden: list[str]) -> Any:
     text = str(value) if isinstance(value, str | Path) else repr(value)
     for secret in hidden:
         text = text.replace(secret, _HIDDEN)
+    # W&B's client looks such an address up, or refuses the whole configuration; with one slash we still know it.
+    text = text.replace(ARTIFACT_PREFIX, ARTIFACT_PREFIX[:-1])
     return _ADDRESS.sub(lambda match: redact(match.group()), text)
 
 

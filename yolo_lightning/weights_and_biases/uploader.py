@@ -11,6 +11,7 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_warn
 
+from yolo_lightning.weights_and_biases.arrival import Arrival
 from yolo_lightning.weights_and_biases.artifact_entries import build_artifact, describe_artifact
 from yolo_lightning.weights_and_biases.client import is_reachable
 from yolo_lightning.weights_and_biases.ledger import Entry, Ledger
@@ -46,7 +47,8 @@ class Uploader:
         self._jobs: queue.SimpleQueue[tuple[str, Callable[[], None]]] = queue.SimpleQueue()
         self._waiting: list[Entry] = []
         self._made: dict[str, Any] = {}
-        self._under_way: tuple[Entry, _Arrival] | None = None
+        self._then: dict[str, Callable[[Any], None]] = {}
+        self._under_way: tuple[Entry, Arrival] | None = None
         self._pause = 0.0
         self._next_try = 0.0
         self._refusals = 0
@@ -73,16 +75,21 @@ class Uploader:
         self._waiting.append(entry)
         self._jobs.put(("wake up", lambda: None))
 
-    def send_built(self, what: str, build: Callable[[], tuple[Entry, Any]]) -> None:
+    def send_built(
+        self, what: str, build: Callable[[], tuple[Entry, Any]], then: Callable[[Any], None] | None = None
+    ) -> None:
         """Makes an artifact in the thread, where it takes time, and sends it.
 
         Args:
             what: What it is, for a warning.
             build: Makes the entry without what it holds, and the wandb artifact that holds it.
+            then: Called in the thread with the artifact as W&B has it, when it has it.
         """
 
         def job() -> None:
             entry, artifact = build()
+            if then is not None:
+                self._then[entry.key] = then
             self.send(describe_artifact(entry, artifact), artifact)
 
         self.submit(what, job)
@@ -149,14 +156,19 @@ class Uploader:
                 # To log an artifact takes the client 15 seconds where there is no answer, and no job is done meanwhile.
                 if not is_reachable(self.run.settings.base_url):
                     raise ConnectionError("it does not answer")
-                self._under_way = entry, _Arrival(self._log(entry, self._made.pop(entry.key, None)))
-            if not self._under_way[1].has_come(_LOOK_SECONDS):
+                self._under_way = entry, Arrival(self._log(entry, self._made.pop(entry.key, None)))
+            arrival = self._under_way[1]
+            if not arrival.has_come(_LOOK_SECONDS):
                 return
+            if entry.kind == "use" and entry.files:
+                self.run.use_artifact(arrival.artifact)
         except Exception as error:
             self._put_off(entry, error)
             return
         self._under_way, self._pause, self._refusals = None, 0.0, 0
         self._done(entry)
+        if (then := self._then.pop(entry.key, None)) is not None:
+            self._attempt(f"what follows on {entry.name}", lambda: then(arrival.artifact))
         self._attempt("the removal of older versions", lambda: delete_superseded(self.run, entry))
 
     def _put_off(self, entry: Entry, error: Exception) -> None:
@@ -177,8 +189,9 @@ class Uploader:
 
     def _log(self, entry: Entry, artifact: Any) -> Any:
         artifact = artifact if artifact is not None else build_artifact(entry)
-        if entry.kind == "use":
-            return self.run.use_artifact(artifact, aliases=list(entry.aliases) or None)
+        if isinstance(artifact, str):
+            return self.run.use_artifact(artifact)
+        # One that is used is logged first: using it at once would wait, and hold up all else, until W&B has it.
         return self.run.log_artifact(artifact, aliases=list(entry.aliases))
 
     def _write_offline(self) -> None:
@@ -214,27 +227,3 @@ class Uploader:
         if key not in self._warned:
             self._warned.add(key)
             rank_zero_warn(message)
-
-
-class _Arrival(threading.Thread):
-    """Waits for W&B to have an artifact; the client does not let a wait that was given up be taken up again."""
-
-    def __init__(self, artifact: Any) -> None:
-        super().__init__(name="wandb artifact", daemon=True)
-        self._artifact = artifact
-        self._error: Exception | None = None
-        self.start()
-
-    def run(self) -> None:
-        """Waits."""
-        try:
-            self._artifact.wait()
-        except Exception as error:
-            self._error = error
-
-    def has_come(self, timeout: float) -> bool:
-        """Whether W&B has it; raises what W&B has against it."""
-        self.join(timeout)
-        if self._error is not None:
-            raise self._error
-        return not self.is_alive()
