@@ -24,8 +24,7 @@ class Arrival(threading.Thread):
     def run(self) -> None:
         """Waits."""
         try:
-            if hasattr(self.artifact, "wait"):
-                self.artifact.wait()
+            self.artifact.wait()
         except Exception as error:
             self._error = error
 
