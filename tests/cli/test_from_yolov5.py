@@ -80,5 +80,6 @@ def test_option(folder: Path, arguments: str, monkeypatch: pytest.MonkeyPatch, c
         check_run(*command, "--trainer.strategy=ddp", cwd=folder)
     else:
         monkeypatch.chdir(folder)
+        monkeypatch.setenv("WANDB_MODE", "offline")
         Path("runs/fit/checkpoints/last.ckpt").touch()  # the newest again: the others have ended
         assert main(command) == 0, capsys.readouterr().err
