@@ -1,8 +1,15 @@
-"""Text for terminals."""
+"""Text for terminals and label files."""
 
 from __future__ import annotations
 
-__all__ = ["printable", "printable_lines"]
+from collections.abc import Iterable
+
+__all__ = ["label_line", "printable", "printable_lines"]
+
+
+def label_line(label: int, values: Iterable[float]) -> str:
+    """A line of a YOLO label file: the class, then the box as fractions of the image, and the confidence if wanted."""
+    return " ".join([str(label), *(f"{value:.6g}" for value in values)]) + "\n"
 
 
 def printable(text: str) -> str:

@@ -11,7 +11,6 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from yolo_lightning.errors import InputError
 from yolo_lightning.metrics import choose_operating_point, operating_point_table, table_text
-from yolo_lightning.metrics.matching import EvaluationData
 from yolo_lightning.metrics.operating_point import check_settings
 from yolo_lightning.operating_point import OperatingPoint, Suppression, Target, WeightsFile, operating_point_path
 from yolo_lightning.ops import NMS
@@ -70,7 +69,6 @@ class ChooseOperatingPoint(Callback):
             "iou_threshold": iou_threshold, "min_labels": min_labels, "num_resamples": num_resamples, "seed": seed,
         }  # fmt: skip
         self.weights = weights
-        self._data: EvaluationData | None = None
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Says what would spoil the choice before anything is evaluated."""
@@ -85,26 +83,17 @@ class ChooseOperatingPoint(Callback):
                 "--model.postprocess.confidence_threshold=0.001"
             )
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Takes the detections of all processes before the module lets them go."""
-        if self.target is not None and trainer.state.fn == "validate":
-            self._data = pl_module.metrics.gather()
-
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Takes the detections of all processes before the module lets them go."""
-        if self.target is not None:
-            self._data = pl_module.metrics.gather()
-
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Chooses, prints and writes."""
-        self._report(trainer, pl_module, "val")
+        if trainer.state.fn == "validate":
+            self._report(trainer, pl_module, "val")
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Chooses, prints and writes."""
         self._report(trainer, pl_module, "test")
 
     def _report(self, trainer: Trainer, pl_module: Any, split: str) -> None:
-        data, self._data = self._data, None
+        data = pl_module.evaluation
         if self.target is None or data is None:
             return
         path = getattr(getattr(trainer, "datamodule", None), "path", None)
