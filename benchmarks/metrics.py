@@ -1,7 +1,8 @@
 """Times what is read from random detections of COCO's size: ``python benchmarks/metrics.py``.
 
-For each number of detections, seconds and peak memory of the process: ``DetectionMetrics.compute``, and ``evaluate``,
-``split_errors``, ``probable_label_errors`` and ``precision_intervals`` on what it collected.
+For each number of detections, seconds and memory of ``DetectionMetrics.compute``, and of ``evaluate``,
+``split_errors``, ``probable_label_errors`` and ``precision_intervals`` on what it collected. Memory is that of the
+process, most of which is torch and torchmetrics, and what a step adds to its peak.
 """
 
 from __future__ import annotations
@@ -46,11 +47,12 @@ def fill(metric: DetectionMetrics, num_detections: int, rng: np.random.Generator
 
 
 def measure(name: str, function: Callable[[], object]) -> None:
-    """Prints seconds and the highest memory of the process so far."""
+    """Prints seconds, and how far the step raises the highest memory of the process."""
     before = peak_memory()
     start = time.perf_counter()
     function()
-    print(f"  {name}: {time.perf_counter() - start:.2f} s, peak memory {before:.0f} -> {peak_memory():.0f} MiB")
+    seconds, peak = time.perf_counter() - start, peak_memory()
+    print(f"  {name}: {seconds:.2f} s, adds {peak - before:.0f} MiB, peak of the process {peak:.0f} MiB")
 
 
 def peak_memory() -> float:
@@ -65,11 +67,14 @@ def main() -> None:
     parser.add_argument("--num_resamples", type=int, default=1000)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    print(f"imports: {peak_memory():.0f} MiB")
     for number in arguments.num_detections:
+        before = peak_memory()
         metric = DetectionMetrics([str(i) for i in range(NUM_CLASSES)])
         fill(metric, number, np.random.default_rng(0))
         data = metric.evaluation_data()
         print(f"{len(data.scores)} detections, {len(data.target_labels)} labels, {NUM_IMAGES} images")
+        print(f"  making and collecting them adds {peak_memory() - before:.0f} MiB")
         measure("DetectionMetrics.compute", metric.compute)
         measure("evaluate", partial(evaluate, data))
         measure("split_errors", partial(split_errors, data))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Self
 
 from yolo_lightning.errors import InputError
+from yolo_lightning.paths import replacing
 from yolo_lightning.typed_json import from_json
 
 __all__ = [
@@ -244,13 +244,9 @@ class OperatingPoint:
         if path.exists():
             _read(path)
         content = {"format": _FORMAT, "version": _VERSION, **asdict(self)}
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
+        text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
+        with replacing(path) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

@@ -1,10 +1,10 @@
-"""Text for terminals."""
+"""Text for terminals and label files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-__all__ = ["describe_speed", "printable", "printable_lines"]
+__all__ = ["describe_speed", "label_line", "printable", "printable_lines"]
 
 
 def describe_speed(speed: Mapping[str, float], input_sizes: Iterable[tuple[int, int]] = ()) -> str:
@@ -13,6 +13,11 @@ def describe_speed(speed: Mapping[str, float], input_sizes: Iterable[tuple[int, 
     sizes = sorted({f"{height}x{width}" for height, width in input_sizes})
     seen = f" at {sizes[0]}" if len(sizes) == 1 else f" at {len(sizes)} sizes" if sizes else ""
     return f"{stages}{seen}"
+
+
+def label_line(label: int, values: Iterable[float]) -> str:
+    """A line of a YOLO label file: the class, then the box as fractions of the image, and the confidence if wanted."""
+    return " ".join([str(label), *(f"{value:.6g}" for value in values)]) + "\n"
 
 
 def printable(text: str) -> str:

@@ -48,12 +48,102 @@ def test_each_kind(detections, kinds, targets, ious, missed):
     assert split.kinds.dtype == split.targets.dtype == np.int64
 
 
-def test_the_closest_label_names_the_error():
-    """A box right at a cat, and a little on a dog: a dog there is a wrong class, not a bad box."""
-    dog = (0.0, 8.0, 10.0, 18.0)
-    split = split_errors(make_data([(0, 1, 0.9, *A)], [(0, 0, *A), (0, 1, *dog)]))
-    assert kinds_of(split) == ["classification"]
-    assert (split.targets.tolist(), split.missed.tolist()) == ([0], [False, True])
+HALF, TENTH, BESIDE = (0.0, 0.0, 10.0, 5.0), (0.0, 0.0, 10.0, 1.0), (0.0, 5.0, 10.0, 15.0)  # IoU with A: .5, .1, 1/3
+CATS_AND_DOG = [(0, 0, *A), (0, 1, *B)]
+
+
+# Kinds, missed labels and costs in per cent as tidecv 1.0.1 gives them.
+@pytest.mark.parametrize(
+    ("detections", "targets", "kinds", "missed", "costs"),
+    [
+        ([(0, 0, 0.9, *HALF)], CATS_AND_DOG, ["right"], [1], {"missed": 50, "false_negative": 50}),
+        (
+            [(0, 0, 0.9, *A), (0, 0, 0.8, *HALF)],
+            CATS_AND_DOG,
+            ["right", "localisation"],
+            [1],
+            {"missed": 50, "false_negative": 50},
+        ),
+        ([(0, 0, 0.9, *TENTH)], CATS_AND_DOG, ["localisation"], [1], {"localisation": 50}),
+        ([(0, 1, 0.9, *HALF)], CATS_AND_DOG, ["classification"], [1], {"classification": 50}),
+        ([(0, 1, 0.9, *TENTH)], CATS_AND_DOG, ["background"], [0, 1], {}),
+        # At a cat, and a little on a dog: the dog's box is bad.
+        ([(0, 1, 0.9, *A)], [(0, 0, *A), (0, 1, *BESIDE)], ["localisation"], [0], {"localisation": 50}),
+        # At a dog that is found, and at a cat: the cat's class is wrong.
+        (
+            [(0, 1, 0.95, *A), (0, 1, 0.9, *A)],
+            [(0, 0, *A), (0, 1, *A)],
+            ["right", "classification"],
+            [],
+            {"classification": 50, "false_negative": 50},
+        ),
+        # At a cat that is found, and beside one that is not: that stays missed.
+        (
+            [(0, 0, 0.95, *A), (0, 0, 0.9, *A)],
+            [(0, 0, *A), (0, 0, *BESIDE)],
+            ["right", "duplicate"],
+            [1],
+            {"missed": 49.505, "false_negative": 49.505},
+        ),
+        # Two errors of different kinds at a label: only the more confident can be mended.
+        (
+            [(0, 0, 0.9, *HALF_A), (0, 1, 0.8, *A)],
+            CATS_AND_DOG,
+            ["localisation", "classification"],
+            [1],
+            {"localisation": 50},
+        ),
+        (
+            [(0, 1, 0.9, *A), (0, 0, 0.8, *HALF_A)],
+            CATS_AND_DOG,
+            ["classification", "localisation"],
+            [1],
+            {"classification": 50},
+        ),
+        # An error at a label that is found later is removed.
+        ([(0, 1, 0.9, *A), (0, 0, 0.5, *A)], CATS_AND_DOG, ["classification", "right"], [1], {}),
+        # Without labels left a class is left out, unless something wrong was detected.
+        ([(0, 0, 0.9, *A)], CATS_AND_DOG, ["right"], [1], {"missed": 50, "false_negative": 50}),
+        ([(0, 0, 0.9, *A), (0, 1, 0.8, *FAR)], CATS_AND_DOG, ["right", "background"], [1], {}),
+        # All kinds at once.
+        (
+            [
+                (0, 0, 0.9, *FAR),
+                (0, 0, 0.8, *A),
+                (0, 0, 0.7, *A),
+                (0, 1, 0.6, 50, 50, 60, 54),
+                (0, 0, 0.5, 80, 0, 90, 10),
+                (0, 1, 0.4, 80, 30, 90, 34),
+            ],
+            [(0, 0, *A), (0, 1, *B), (0, 1, 80, 0, 90, 10), (0, 0, 80, 30, 90, 40)],
+            ["background", "right", "duplicate", "localisation", "classification", "both"],
+            [3],
+            {
+                "classification": 12.62376,
+                "localisation": 25.24752,
+                "background": 12.62376,
+                "missed": 12.37624,
+                "false_positive": 12.62376,
+                "false_negative": 12.37624,
+            },
+        ),
+    ],
+)
+def test_the_split_is_that_of_tide(detections, targets, kinds, missed, costs):
+    split = split_errors(make_data(detections, targets, num_classes=2))
+    assert kinds_of(split) == kinds
+    assert np.flatnonzero(split.missed).tolist() == missed
+    per_cent = {kind: 100 * cost for kind, cost in split.costs.items()}
+    assert per_cent == pytest.approx(dict.fromkeys(split.costs, 0) | costs, abs=1e-3)
+
+
+def test_what_is_coco_s_and_not_tide_s():
+    """A class without labels is no part of the mean; 100 detections of each class play a part."""
+    split = split_errors(make_data([(0, 0, 0.9, *A), (0, 1, 0.8, *FAR)], [(0, 0, *A)]))
+    assert split.counts["background"] == 1
+    assert (split.map_50, split.costs["background"]) == pytest.approx((1, 0))
+    detections = [(0, label, 0.5, *FAR) for label in (0, 1) for _ in range(101)]
+    assert split_errors(make_data(detections, [(0, 0, *A), (0, 1, *A)])).counts["background"] == 200
 
 
 def test_crowds_and_the_hundredth_detection_play_no_part():
@@ -95,14 +185,14 @@ def test_costs_by_hand():
     assert split.costs["missed"] == split.costs["false_negative"] == pytest.approx(0.5 - half / 2)
 
 
-def test_a_mended_detection_takes_the_place_of_a_less_confident_one():
-    """B at .9 becomes A and beats A at .3; the wrong one in between is then below the only right one."""
+def test_a_mended_detection_takes_only_a_label_that_nothing_found():
+    """B at .9 could become A, but A at .3 found the label: B is removed."""
     detections = [(0, 1, 0.9, *A), (0, 0, 0.5, *FAR), (0, 0, 0.3, *A)]
     split = split_errors(make_data(detections, [(0, 0, *A)]))
     assert split.map_50 == pytest.approx(0.5)
-    assert split.costs["classification"] == pytest.approx(0.5)
-    worse = split_errors(make_data([(0, 0, 0.5, *FAR), (0, 0, 0.3, *A), (0, 1, 0.2, *A)], [(0, 0, *A)]))
-    assert worse.costs["classification"] == pytest.approx(0)
+    assert split.costs["classification"] == 0
+    unfound = split_errors(make_data(detections[:2], [(0, 0, *A)]))
+    assert unfound.costs["classification"] == pytest.approx(1)
 
 
 def test_a_class_without_labels_left():

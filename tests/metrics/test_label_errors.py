@@ -29,6 +29,19 @@ def test_each_kind(detections, kind, score):
     assert issues[0].target == {"missing": None, "spurious": 1}.get(kind, 0)
 
 
+def test_a_neighbour_of_the_class_hides_no_wrong_class():
+    """At a cat, and a little on a dog that is found: the cat's class is in doubt, not the dog's box."""
+    dog = (0.0, 5.0, 10.0, 15.0)
+    (issue,) = probable_label_errors(make_data([(0, 1, 0.9, *dog), (0, 1, 0.8, *A)], [(0, 0, *A), (0, 1, *dog)]))
+    assert (issue.kind, issue.target) == ("wrong class", 0)
+    assert issue.score == pytest.approx(0.8)
+
+
+def test_a_second_detection_at_two_labels_doubts_neither():
+    data = make_data([(0, 0, 0.9, *A), (0, 0, 0.8, *A), (0, 1, 0.7, *A)], [(0, 0, *A), (0, 1, *A)])
+    assert probable_label_errors(data) == []
+
+
 def test_nothing_is_wrong():
     assert probable_label_errors(make_data([(0, 0, 0.9, *A)], [(0, 0, *A), (0, 0, *B, 1)])) == []
     assert probable_label_errors(make_data([], [])) == []

@@ -66,6 +66,28 @@ def test_missing_values_leave_the_line_whole_and_others_say_so():
     check_drawing(figure)
 
 
+def test_no_label_to_find_is_no_figure():
+    """COCO says −1 where no object of a size is labelled: it is left out, and a panel without anything else says so."""
+    figure = draw_results(
+        {
+            "fit": make_history(
+                val_of_map=[0.1, -1, 0.3, 0.4],
+                val_of_map_small=[-1, -1, -1, -1],
+                val_of_mar_large=[-1, np.nan, -1, -1],
+                val_of_map_75=[-1, -1, -1, -1],
+                val_of_skill=[-1, -1, -1, -0.5],
+            )
+        }
+    )
+    shown = panels(figure)
+    np.testing.assert_array_equal(shown["map"]["val/map"], [0.1, np.nan, 0.3, 0.4])
+    assert shown["skill"]["val/skill"] == [-1, -1, -1, -0.5]  # a figure of one's own may be −1
+    assert shown["map_small"] == shown["mar_large"] == shown["map_75"] == {}
+    for words in ("no small objects\nare labelled", "no large objects\nare labelled", "no labels"):
+        assert texts(figure).count(words) == 1
+    check_drawing(figure)
+
+
 def test_best_epoch():
     figure = draw_results({"fit": make_history(val_of_fitness=[0.1, 0.4, np.nan, 0.2])})
     marks = [line.get_xdata() for axes in figure.axes for line in axes.lines if "/" not in str(line.get_label())]

@@ -29,7 +29,13 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize(("num_classes", "num_images"), [(1, 1), (3, 6), (80, 40)])
+@pytest.fixture
+def quick_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are made but not painted: ``test_all`` paints each."""
+    monkeypatch.setattr(plots_run, "save_figure", lambda figure, path: path.write_text(repr(figure)))
+
+
+@pytest.mark.parametrize(("num_classes", "num_images"), [(1, 1), (3, 6), pytest.param(80, 40, marks=pytest.mark.slow)])
 def test_all(num_classes: int, num_images: int, tmp_path: Path):
     drawn = draw_run(Run.read(write_run(tmp_path / "fit", num_classes, num_images)), tmp_path / "out")
     assert (drawn.notes, drawn.failures) == ([], [])
@@ -46,6 +52,7 @@ def test_all(num_classes: int, num_images: int, tmp_path: Path):
     ],
 )
 @pytest.mark.parametrize("content", [None, b"", b"\x00nothing of the kind"])
+@pytest.mark.usefixtures("quick_files")
 def test_a_file_that_is_missing_or_damaged(file: str, pictures: set[str], content: bytes | None, tmp_path: Path):
     directory = write_run(tmp_path / "fit")
     (directory / file).unlink() if content is None else (directory / file).write_bytes(content)
@@ -60,6 +67,7 @@ def test_a_file_that_is_missing_or_damaged(file: str, pictures: set[str], conten
     assert with_words.failures == []
 
 
+@pytest.mark.usefixtures("quick_files")
 def test_a_file_that_is_cut_off_gives_the_rest(tmp_path: Path):
     directory = write_run(tmp_path / "fit")
     (directory / "metrics.csv").write_text(HISTORY[:-3])
@@ -74,6 +82,7 @@ def test_nothing_there_makes_no_directory(tmp_path: Path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("quick_files")
 def test_a_picture_that_fails_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("no ink")

@@ -386,6 +386,14 @@ def test_colours_and_a_narrow_screen(reader, scheme):
             reader.script(f"document.getElementById('view-{view}').click()")
             reader.settle()
             assert reader.script("return document.documentElement.scrollWidth") <= 360
+        errors = "document.getElementById('errors').parentElement"
+        assert reader.script(f"return {errors}.scrollWidth <= {errors}.clientWidth")
+        # Of the classes, whose figures do not fit, the names stay in sight.
+        moved = (
+            "arguments[0].scrollLeft = 200; return arguments[0].querySelector('tbody th').getBoundingClientRect().left"
+        )
+        classes = reader.driver.find_element("css selector", "[aria-label='Table of classes']")
+        assert 0 <= reader.script(moved, classes) <= 30
         red = int(reader.script("return getComputedStyle(document.body).backgroundColor").split("(")[1].split(",")[0])
         assert red < 60 if scheme == "dark" else red > 200
     finally:

@@ -14,6 +14,7 @@ from yolo_lightning.callbacks.prediction_parts import ROW, PredictedImage, Rows
 from yolo_lightning.coco import image_ids, relative_names
 from yolo_lightning.metrics import StoredEvaluation
 from yolo_lightning.paths import safe_name
+from yolo_lightning.text import label_line
 
 __all__ = ["EXPORT_FORMATS", "ExportFormat", "export_detections"]
 
@@ -73,6 +74,6 @@ def _write_label_file(path: Path, image: PredictedImage, rows: Rows, confidence:
         rows["label"].tolist(), rows["score"].tolist(), np.hstack((centres, sides)).tolist(), strict=True
     ):
         numbers = [*values, score] if confidence else values
-        lines.append(" ".join([str(label), *(f"{number:.6g}" for number in numbers)]) + "\n")
+        lines.append(label_line(label, numbers))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(lines), encoding="ascii")

@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
+from yolo_lightning.callbacks.best_epoch import BestEpoch
 from yolo_lightning.callbacks.evaluated_images import EvaluatedImages
 from yolo_lightning.callbacks.evaluation_export import EXPORT_FORMATS, ExportFormat, export_detections
 from yolo_lightning.callbacks.prediction_files import check_format
@@ -49,9 +50,8 @@ class EvaluationFile(Callback):
             )
         self.formats = tuple(formats)
         self.txt_confidence = txt_confidence
-        self.monitor = monitor
         self.enabled = enabled
-        self._best = -1.0
+        self._best = BestEpoch(monitor)
         self._images = EvaluatedImages()
         self._worker: ThreadPoolExecutor | None = None
         self._failed = False
@@ -84,9 +84,7 @@ class EvaluationFile(Callback):
         """Writes the file, if this is the best epoch so far or a standalone validation."""
         if trainer.sanity_checking:
             return
-        fitness = float(trainer.callback_metrics.get(self.monitor, 0.0))
-        if trainer.state.fn != "fit" or fitness > self._best:
-            self._best = fitness
+        if self._best.is_now(trainer):
             self._save(trainer, pl_module)
         self._images.clear()
 
@@ -107,11 +105,11 @@ class EvaluationFile(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The best figure so far."""
-        return {"best": self._best}
+        return self._best.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from the best figure of a resumed run."""
-        self._best = state_dict.get("best", -1.0)
+        self._best.load_state_dict(state_dict)
 
     def _wanted(self, trainer: Trainer, stage: str) -> bool:
         return self.enabled and stage != "predict" and not getattr(trainer, "fast_dev_run", False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from yolo_lightning.metrics import per_class_table, table_text
+from yolo_lightning.paths import replacing
 
 __all__ = ["MetricsFile"]
 
@@ -78,6 +78,5 @@ def _figures(trainer: Trainer) -> dict[str, float]:
 
 
 def _write_json(path: Path, figures: dict[str, float]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

@@ -12,7 +12,6 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from yolo_lightning.callbacks.evaluated import evaluated_split
 from yolo_lightning.errors import InputError
 from yolo_lightning.metrics import choose_operating_point, operating_point_table, table_text
-from yolo_lightning.metrics.matching import EvaluationData
 from yolo_lightning.metrics.operating_point import check_settings
 from yolo_lightning.operating_point import OperatingPoint, Suppression, Target, WeightsFile, operating_point_path
 from yolo_lightning.ops import NMS
@@ -71,7 +70,6 @@ class ChooseOperatingPoint(Callback):
             "iou_threshold": iou_threshold, "min_labels": min_labels, "num_resamples": num_resamples, "seed": seed,
         }  # fmt: skip
         self.weights = weights
-        self._data: EvaluationData | None = None
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Says what would spoil the choice before anything is evaluated."""
@@ -102,26 +100,17 @@ class ChooseOperatingPoint(Callback):
         """Refuses the same."""
         self.on_validation_start(trainer, pl_module)
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Takes the detections of all processes before the module lets them go."""
-        if self.target is not None and trainer.state.fn == "validate":
-            self._data = pl_module.metrics.gather()
-
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Takes the detections of all processes before the module lets them go."""
-        if self.target is not None:
-            self._data = pl_module.metrics.gather()
-
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Chooses, prints and writes."""
-        self._report(trainer, pl_module, evaluated_split(trainer))
+        if trainer.state.fn == "validate":
+            self._report(trainer, pl_module, evaluated_split(trainer))
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Chooses, prints and writes."""
         self._report(trainer, pl_module, evaluated_split(trainer))
 
     def _report(self, trainer: Trainer, pl_module: Any, split: str) -> None:
-        data, self._data = self._data, None
+        data = pl_module.evaluation
         if self.target is None or data is None:
             return
         path = getattr(getattr(trainer, "datamodule", None), "path", None)

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from PIL import Image
 from torch import Tensor
 
+from yolo_lightning.callbacks.best_epoch import BestEpoch
 from yolo_lightning.callbacks.image_loggers import send_pictures
 from yolo_lightning.drawing import draw_detections, draw_grid
 from yolo_lightning.types import Batch, Detections
@@ -47,8 +48,7 @@ class Pictures(Callback):
         self.num_train_batches = num_train_batches
         self.max_images = max_images
         self.confidence_threshold = confidence_threshold
-        self.monitor = monitor
-        self._best = -1.0
+        self._best = BestEpoch(monitor)
         self._directory: Path | None = None
         self._shown: tuple[Batch, list[Detections]] | None = None
         self._worker: ThreadPoolExecutor | None = None
@@ -86,9 +86,7 @@ class Pictures(Callback):
         """Saves the batch if this is the best epoch so far, or a standalone validation."""
         if trainer.sanity_checking:
             return
-        fitness = float(trainer.callback_metrics.get(self.monitor, 0.0))
-        if trainer.state.fn != "fit" or fitness > self._best:
-            self._best = fitness
+        if self._best.is_now(trainer):
             self._save_evaluation("val", pl_module)
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
@@ -106,6 +104,14 @@ class Pictures(Callback):
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Does the same when a run is stopped."""
         self.teardown(trainer, pl_module, "fit")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best figure so far."""
+        return self._best.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from the best figure of a resumed run."""
+        self._best.load_state_dict(state_dict)
 
     def _save_evaluation(self, prefix: str, pl_module: Any) -> None:
         if self._shown is None:

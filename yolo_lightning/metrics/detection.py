@@ -127,18 +127,6 @@ class DetectionMetrics(Metric):
     evaluated: EvaluationData | None = None
     """What the last ``compute`` read its numbers from."""
 
-    def gather(self) -> EvaluationData:
-        """What all processes hold together; each of them must call this, and gets the same.
-
-        Raises:
-            ValueError: As ``compute``.
-        """
-        self.sync()
-        try:
-            return self.evaluation_data()
-        finally:
-            self.unsync(should_unsync=self._is_synced)
-
     def evaluation_data(self) -> EvaluationData:
         """What this process holds, checked and in the order of the image ids; all images while synchronised.
 

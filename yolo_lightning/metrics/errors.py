@@ -1,6 +1,7 @@
 """Why the mean average precision is not 1: each wrong detection and missed label by kind, and what each kind costs.
 
-After TIDE, https://arxiv.org/abs/2008.08115.
+After TIDE, https://arxiv.org/abs/2008.08115. Kinds, missed labels and costs are those of its authors' library; what
+differs on purpose is said at :func:`split_errors`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ ERROR_KINDS = ("classification", "localisation", "both", "duplicate", "backgroun
 that nothing found."""
 
 _RIGHT, _NO_PART = -1, -2
+_CLASSIFICATION, _LOCALISATION, _DUPLICATE = map(ERROR_KINDS.index, ("classification", "localisation", "duplicate"))
+_EXPLAINING = _CLASSIFICATION, _LOCALISATION
 _ALL_AREAS = np.array([AREA_RANGES["all"]])
 
 
@@ -44,8 +47,8 @@ class ErrorSplit:
             detections of an image and class, crowds ignored. 0 without labels.
         kinds: (K,) position in ``ERROR_KINDS`` of each wrong detection, −1 for right ones, −2 for those that play no
             part (on a crowd; beyond 100 of an image and class).
-        targets: (K,) the label that a detection found or comes closest to (highest IoU; of the same class for right,
-            localisation and duplicate, of any class otherwise), −1 without overlap of at least ``background_iou``.
+        targets: (K,) the label that a detection found or comes closest to: that of highest IoU of its own class for
+            localisation and duplicate, of other classes for classification and both, −1 for background.
         ious: (K,) IoU with it, 0 without.
         missed: (N,) labels that nothing found and that no error of classification or localisation explains.
         costs: AP gained if the errors of one kind alone were mended, for the six kinds, and for ``false_positive`` (all
@@ -70,16 +73,24 @@ class ErrorSplit:
 def split_errors(data: EvaluationData, *, foreground_iou: float = 0.5, background_iou: float = 0.1) -> ErrorSplit:
     """Gives each wrong detection one kind of error, and tells what each kind costs.
 
-    A wrong detection that overlaps a label of its class by ``foreground_iou`` is a duplicate, else one that so overlaps
-    a label of another class is an error of classification, else one that overlaps a label of its class by
-    ``background_iou`` is an error of localisation, else one that so overlaps any label is both, else background. What
-    mends an error:
+    The first that fits: *localisation*, if it overlaps the closest label of its class by ``background_iou`` to
+    ``foreground_iou``, both included; *classification*, if it overlaps a label of another class by ``foreground_iou``
+    or more; *duplicate*, if it so overlaps one of its own class; *both*, if it overlaps one of another class by more
+    than ``background_iou``; else *background*. Thus a box on a found label and on one of another class is an error of
+    classification, and one on a label of another class that also touches its own is an error of localisation.
 
-    - classification, localisation: the detection becomes right; of several right ones of a label the most confident
-      stays;
+    What mends an error:
+
+    - classification, localisation: the detection becomes right if nothing found the label. Of all errors of these two
+      kinds at a label only the most confident can; the others, and those at a found label, are removed;
     - both, duplicate, background: the detection is removed;
-    - missed: the label does not count. Where no label of a class is left, its AP is 1 if nothing wrong was detected
-      either, else 0.
+    - missed: the label does not count. A class with no label left is left out, its AP being 0 if it still has wrong
+      detections. Where no class is left, the AP is 1.
+
+    Three things are COCO's and not the TIDE library's, so that ``map_50`` is the one reported everywhere else: 100
+    detections of an image *and class* play a part (there: 100 of an image); a class without labels is no part of the
+    mean (there: its AP is 0 if anything was detected as it); recalls are those of pycocotools, which differ from
+    multiples of .01 in the last bit. Detections on crowds play no part, and costs are fractions, not per cent.
 
     Args:
         data: Detections and labels.
@@ -101,19 +112,25 @@ def split_errors(data: EvaluationData, *, foreground_iou: float = 0.5, backgroun
     near = near.where(counted[near.targets])
     same_class = data.labels[near.detections] == data.target_labels[near.targets]
     own_target, own_iou = _closest(near.where(same_class), len(hits))
-    any_target, any_iou = _closest(near, len(hits))
+    other_target, other_iou = _closest(near.where(~same_class & (near.ious > background_iou)), len(hits))
 
-    conditions = [hits, ~misses, own_iou >= foreground_iou, any_iou >= foreground_iou, own_target >= 0, any_target >= 0]
-    values = [_RIGHT, _NO_PART, *map(ERROR_KINDS.index, ("duplicate", "classification", "localisation", "both"))]
+    conditions = [
+        hits,
+        ~misses,
+        (own_target >= 0) & (own_iou <= foreground_iou),
+        other_iou >= foreground_iou,
+        own_target >= 0,
+        other_target >= 0,
+    ]
+    values = [_RIGHT, _NO_PART, _LOCALISATION, _CLASSIFICATION, _DUPLICATE, ERROR_KINDS.index("both")]
     kinds = np.select(conditions, values, ERROR_KINDS.index("background")).astype(np.int64)
-    of_own_class = np.isin(kinds, [_RIGHT, ERROR_KINDS.index("localisation"), ERROR_KINDS.index("duplicate")])
-    targets, ious = np.where(of_own_class, own_target, any_target), np.where(of_own_class, own_iou, any_iou)
+    of_own_class = np.isin(kinds, [_RIGHT, _LOCALISATION, _DUPLICATE])
+    targets, ious = np.where(of_own_class, own_target, other_target), np.where(of_own_class, own_iou, other_iou)
     found = matches.pairs.where(matches.chosen[:, 0, 0] & hits[matches.pairs.detections])
     targets[found.detections], ious[found.detections] = found.targets, found.ious
 
     missed = counted.copy()
-    explained = _is_kind(kinds, "classification") | _is_kind(kinds, "localisation") | hits
-    missed[targets[explained]] = False
+    missed[targets[hits | np.isin(kinds, _EXPLAINING)]] = False
     ranking = _Ranking(data, hits, misses, np.bincount(data.target_labels[counted], minlength=data.num_classes))
     now = ranking.mean_average_precision()
     costs = {kind: mended.mean_average_precision() - now for kind, mended in _mended(ranking, kinds, targets, missed)}
@@ -134,7 +151,10 @@ class _Ranking:
     labels: IntArray | None = None
 
     def mean_average_precision(self) -> float:
-        """Mean over the classes that have labels in the data; 0 without any."""
+        """Mean over the classes that have labels in the data, less those with neither labels nor detections left.
+
+        0 without any labels in the data, 1 if nothing is left.
+        """
         labelled = counted_targets(self.data, _ALL_AREAS)[:, 0]
         classes = np.unique(self.data.target_labels[labelled]).tolist()
         labels = self.data.labels if self.labels is None else self.labels
@@ -143,24 +163,32 @@ class _Ranking:
         bounds = np.searchsorted(labels[rows], np.arange(self.data.num_classes + 1))
         parts = [rows[bounds[label] : bounds[label + 1]] for label in classes]
         values = [
-            self._average_precision(part, int(self.num_targets[i])) for i, part in zip(classes, parts, strict=True)
+            self._average_precision(part, int(self.num_targets[i]))
+            for i, part in zip(classes, parts, strict=True)
+            if len(part) or self.num_targets[i]
         ]
-        return float(np.mean(values)) if values else 0.0
+        if not values:
+            return float(bool(classes))
+        return float(np.mean(values))
 
     def _average_precision(self, rows: IntArray, num_targets: int) -> float:
         if num_targets == 0:
-            return float(not len(rows))
+            return 0.0
         return float(average_precision(self.hits[rows, None], self.misses[rows, None], num_targets)[0])
 
 
 def _mended(ranking: _Ranking, kinds: IntArray, targets: IntArray, missed: BoolArray) -> Iterator[tuple[str, _Ranking]]:
     """What is left of the evaluation without the errors of one kind."""
     data, hits, misses, num_targets = ranking.data, ranking.hits, ranking.misses, ranking.num_targets
+    found = np.zeros(len(data.target_labels), dtype=np.bool_)
+    found[targets[hits]] = True
+    rows = np.flatnonzero(np.isin(kinds, _EXPLAINING))
+    rows = rows[~found[targets[rows]]]
+    rows = rows[np.lexsort((rows, -data.scores[rows], targets[rows]))]
+    best = np.zeros_like(hits)
+    best[rows] = np.diff(targets[rows], prepend=-1) != 0
     for kind in ERROR_KINDS[:2]:
-        right = hits | _is_kind(kinds, kind)
-        rows = np.flatnonzero(right)
-        rows = rows[np.lexsort((rows, -data.scores[rows], targets[rows]))]
-        right[rows] = np.diff(targets[rows], prepend=-1) != 0  # the best of each label
+        right = hits | (best & _is_kind(kinds, kind))
         labels = data.labels.copy()
         labels[right] = data.target_labels[targets[right]]
         yield kind, _Ranking(data, right, misses & ~_is_kind(kinds, kind), num_targets, labels)

@@ -74,7 +74,10 @@ def probable_label_errors(data: EvaluationData, errors: ErrorSplit | None = None
     """
     if errors is None:
         errors = split_errors(data)
-    issues = [*_missing(data, errors), *_disagreements(data, errors), *_spurious(data, errors)]
+    pairs = candidate_pairs(data, _SAME_OBJECT_IOU)
+    pairs = pairs.where(~data.target_crowd[pairs.targets])
+    errors = _at_closest_labels(data, errors, pairs)
+    issues = [*_missing(data, errors), *_disagreements(data, errors, pairs), *_spurious(data, errors)]
     issues = [issue for issue in issues if issue.score >= _LEAST_SCORE]
     issues.sort(key=lambda issue: (-issue.score, issue.image))
     seen: set[int] = set()
@@ -118,10 +121,27 @@ def _first_of_object(data: EvaluationData, rows: IntArray) -> BoolArray:
     return result
 
 
-def _disagreements(data: EvaluationData, errors: ErrorSplit) -> list[LabelIssue]:
+def _at_closest_labels(data: EvaluationData, errors: ErrorSplit, pairs: CandidatePairs) -> ErrorSplit:
+    """The errors by the label that a detection is at, its own class first.
+
+    In the split of errors one that is at a label of another class is a bad box if it also touches a label of its own,
+    which says nothing against that; and one at two labels is of the wrong class, though it doubts neither.
+    """
+    kinds, targets, ious = errors.kinds.copy(), errors.targets.copy(), errors.ious.copy()
+    same_class = data.labels[pairs.detections] == data.target_labels[pairs.targets]
+    at_own = np.zeros(len(kinds), dtype=np.bool_)
+    at_own[pairs.detections[same_class]] = True
+    own = pairs.where(same_class & (kinds[pairs.detections] == ERROR_KINDS.index("classification"))).best_target()
+    other = pairs.where((kinds >= 0)[pairs.detections] & ~at_own[pairs.detections]).best_target()
+    for closest, kind in ((own, "duplicate"), (other, "classification")):
+        kinds[closest.detections] = ERROR_KINDS.index(kind)
+        targets[closest.detections], ious[closest.detections] = closest.targets, closest.ious
+    return replace(errors, kinds=kinds, targets=targets, ious=ious)
+
+
+def _disagreements(data: EvaluationData, errors: ErrorSplit, pairs: CandidatePairs) -> list[LabelIssue]:
     """Wrong classes and bad boxes."""
     kinds, targets, ious, scores = errors.kinds, errors.targets, errors.ious, data.scores
-    pairs = candidate_pairs(data, _SAME_OBJECT_IOU)
     pairs = pairs.where(data.labels[pairs.detections] == data.target_labels[pairs.targets])
     doubt_of_box = 1 - _highest_score(data, pairs.where(pairs.ious >= _GOOD_IOU))
     doubt_of_class = 1 - _highest_score(data, pairs)

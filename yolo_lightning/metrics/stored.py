@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from yolo_lightning.array_file import DAMAGED, Arrays, load_arrays, save_arrays
-from yolo_lightning.errors import InputError
+from yolo_lightning.array_file import Arrays, load_arrays, save_arrays
 from yolo_lightning.metrics.matching import EvaluationData, IntArray
 
 __all__ = ["EVALUATION_FILE", "StoredEvaluation"]
@@ -80,14 +79,13 @@ class StoredEvaluation:
             InputError: If there is none, or it is damaged.
         """
         file = path / EVALUATION_FILE if path.is_dir() else path
-        try:
-            return cls._from_arrays(*load_arrays(file, _VERSION))
-        except FileNotFoundError as error:
-            raise InputError(
-                f"{file} does not exist: `yolo-lightning validate` and `fit` write it; older runs have none"
-            ) from error
-        except DAMAGED as error:
-            raise InputError(f"{file} is damaged or no evaluation ({error}): evaluate again") from error
+        return load_arrays(
+            file,
+            _VERSION,
+            cls._from_arrays,
+            missing="`yolo-lightning validate` and `fit` write it; older runs have none",
+            damaged="no evaluation, evaluate again",
+        )
 
     @classmethod
     def _from_arrays(cls, arrays: Arrays, meta: Mapping[str, Any]) -> StoredEvaluation:

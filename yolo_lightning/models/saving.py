@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from torch import Tensor
 from yolo_lightning.models.build import describe
 from yolo_lightning.models.checkpoint import FORMAT_VERSION
 from yolo_lightning.models.detector import Detector
+from yolo_lightning.paths import replacing
 
 __all__ = ["save_weights"]
 
@@ -58,15 +58,11 @@ def save_weights(
     }
     optional = {"epoch": epoch, "fitness": fitness}
     metadata.update({name: json.dumps(value) for name, value in optional.items() if value is not None})
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file(_half_tensors(detector), temporary, metadata)
-        temporary.replace(path)
+        with replacing(Path(path)) as temporary:
+            save_file(_half_tensors(detector), temporary, metadata)
     except SafetensorError as error:
         raise OSError(f"{path} was not written: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _half_tensors(detector: Detector) -> dict[str, Tensor]:

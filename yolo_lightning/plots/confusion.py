@@ -11,6 +11,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, Normalize, PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import maximum_filter
 
 from yolo_lightning.plots.style import class_label, finish, new_figure
@@ -46,6 +47,8 @@ def draw_confusion(matrix: npt.NDArray[np.int64], class_names: Sequence[str], *,
     image = axes.imshow(shown, cmap=_blues(), norm=norm, interpolation="nearest", aspect="equal")
     axes.set_facecolor("white")
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.02)
+    if not normalise:
+        bar.ax.yaxis.set_major_locator(MaxNLocator(8, integer=True))
     bar.set_label("share of the labels" if normalise else "count")
     axes.set(xlabel="labelled", ylabel="detected", title=_title(matrix, normalise))
     _name_axes(axes, [*class_names, BACKGROUND])
@@ -77,7 +80,7 @@ def _title(matrix: npt.NDArray[np.int64], normalise: bool) -> str:
     if not matrix[:, :-1].any():
         title += "\nno labels"
     if not matrix[:-1].any():
-        title += "\nnothing was detected above the confidence of the matrix"
+        title += "\nnothing was detected above\nthe confidence of the matrix"
     return title
 
 

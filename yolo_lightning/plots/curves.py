@@ -81,9 +81,8 @@ def draw_curve(curve: Curve, results: Mapping[str, Any], class_names: Sequence[s
         # one object, since a thousand lines take seconds
         lines = [np.column_stack([points, values[label]]) for label in present]
         alpha = max(0.15, min(0.6, 30 / len(present)))
-        axes.add_collection(
-            LineCollection(lines, colors=GREY, linewidths=0.6, alpha=alpha, label=f"{len(present)} classes")
-        )
+        axes.add_collection(LineCollection(lines, colors=GREY, linewidths=0.6, alpha=alpha))
+        axes.plot([], [], color=GREY, linewidth=1, label=f"{len(present)} classes")  # theirs is too pale for a legend
     axes.plot(points, mean_curve(values), color=BOLD, linewidth=2.6, label=_mean_label(curve, results))
     if not _has_detections(values, curve):
         axes.text(0.5, 0.5, "nothing was detected", transform=axes.transAxes, ha="center", color="0.35")

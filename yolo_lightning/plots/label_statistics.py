@@ -11,8 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from yolo_lightning.array_file import DAMAGED, Arrays, load_arrays, save_arrays
-from yolo_lightning.errors import InputError
+from yolo_lightning.array_file import Arrays, load_arrays, save_arrays
 
 __all__ = ["LABELS_FILE", "NUM_BINS", "PAIRS", "AnnotatedImages", "LabelStatistics"]
 
@@ -103,12 +102,13 @@ class LabelStatistics:
             InputError: If there is none, or it is damaged.
         """
         file = path / LABELS_FILE if path.is_dir() else path
-        try:
-            return cls._from_arrays(*load_arrays(file, _VERSION))
-        except FileNotFoundError as error:
-            raise InputError(f"{file} does not exist: `yolo-lightning fit` writes it; older runs have none") from error
-        except DAMAGED as error:
-            raise InputError(f"{file} is damaged or holds no counts of labels ({error})") from error
+        return load_arrays(
+            file,
+            _VERSION,
+            cls._from_arrays,
+            missing="`yolo-lightning fit` writes it; older runs have none",
+            damaged="holds no counts of labels",
+        )
 
     @classmethod
     def _from_arrays(cls, arrays: Arrays, meta: Mapping[str, Any]) -> LabelStatistics:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from yolo_lightning.plots.label_statistics import NUM_BINS, PAIRS, LabelStatistics
 from yolo_lightning.plots.style import BOLD, class_label, finish, line_colour, message_figure, new_figure
@@ -35,6 +36,8 @@ def draw_labels(statistics: LabelStatistics) -> Figure:
     else:
         _draw_sorted_bars(bars, statistics)
     bars.set_ylabel("boxes")
+    if bars.get_yscale() == "linear":
+        bars.yaxis.set_major_locator(MaxNLocator(integer=True))
     for column, (first, second, name) in enumerate((("x", "y", "centres"), ("width", "height", "sizes"))):
         axes = figure.add_subplot(grid[1, column])
         _draw_heat(axes, statistics.histograms[PAIRS.index((first, second))], image_like=name == "centres")

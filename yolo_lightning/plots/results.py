@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import LineStyleType
 
+from yolo_lightning.metrics.coco import AREA_RANGES
 from yolo_lightning.plots.history import History
 from yolo_lightning.plots.style import BOLD, class_label, finish, message_figure, new_figure, run_colour, say
 
@@ -23,6 +25,7 @@ _SPLIT_COLOURS = {"train": BOLD, "val": "#d55e00", "test": "#009e73"}
 _SPLIT_DASHES: dict[str, LineStyleType] = {"train": "-", "val": "--", "test": ":"}
 _OTHER_DASHES: tuple[LineStyleType, ...] = ("-", "--", ":", "-.")
 _BEST = "val/fitness"
+_COCO_FIGURES = ("map", "mar_")
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,18 @@ def _draw(runs: Mapping[str, History], panels: Sequence[_Panel], *, mark_best: b
 
 def _draw_panel(axes: Axes, panel: _Panel, runs: Mapping[str, History], mark_best: bool) -> None:
     axes.set_title(panel.title, fontsize=10)
+    unlabelled = False
     for position, history in enumerate(runs.values()):
         for index, name in enumerate(panel.columns):
             values = history.columns.get(name)
             known = np.isfinite(values) if values is not None else np.zeros(0, np.bool_)
             if values is None or not known.any():
                 continue
+            without_labels = _without_labels(name, values)
+            if without_labels[known].all():
+                unlabelled = True
+                continue
+            values = np.where(without_labels, np.nan, values)  # a gap, since the line would hide it
             colour, dashes = _line_style(name, index, position, len(runs))
             marker = "o" if known.sum() < 10 else None  # a single epoch makes no line
             axes.plot(
@@ -112,11 +121,12 @@ def _draw_panel(axes: Axes, panel: _Panel, runs: Mapping[str, History], mark_bes
                 linewidth=1.4,
                 label=name,
             )
-        if mark_best and (best := _best_epoch(history)) is not None:
-            axes.axvline(best, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
-    if not axes.has_data():
-        say(axes, "no finite value")
+    if not axes.lines:
+        say(axes, _no_labels(panel.title) if unlabelled else "no finite value")
         return
+    for history in runs.values() if mark_best else ():
+        if (best := _best_epoch(history)) is not None:
+            axes.axvline(best, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
     axes.grid(color="0.92", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8)
@@ -124,6 +134,18 @@ def _draw_panel(axes: Axes, panel: _Panel, runs: Mapping[str, History], mark_bes
     epochs = np.concatenate([history.epochs for history in runs.values()])
     margin = max(0.5, 0.03 * float(epochs.max() - epochs.min()))
     axes.set_xlim(float(epochs.min()) - margin, float(epochs.max()) + margin)  # the same in all panels
+
+
+def _without_labels(name: str, values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """(n,) where a COCO figure is −1, which says that there was no label to find."""
+    figure = name.partition("/")[2]
+    result: npt.NDArray[np.bool_] = (values == -1) & figure.startswith(_COCO_FIGURES)
+    return result
+
+
+def _no_labels(figure: str) -> str:
+    size = figure.rpartition("_")[2]
+    return f"no {size} objects\nare labelled" if size in AREA_RANGES else "no labels"
 
 
 def _line_style(name: str, index: int, position: int, num_runs: int) -> tuple[str, LineStyleType]:

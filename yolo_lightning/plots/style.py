@@ -76,6 +76,11 @@ def save_figure(figure: Figure, path: Path) -> None:
     Raises:
         OSError: If it cannot be written.
     """
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        # Once is enough; `savefig` draws a whole figure for it.
+        engine.execute(figure)
+        figure.set_layout_engine(None)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
 

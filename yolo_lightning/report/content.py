@@ -63,7 +63,7 @@ def select_content(
     *,
     confidence_threshold: float = 0.05,
     max_images: int | None = None,
-    most: int = 20_000,
+    most: int = 100_000,
 ) -> ReportContent:
     """Reads figures and errors of an evaluation and selects what a page shows.
 

@@ -16,7 +16,7 @@ def report(
     image_size: int = 640,
     confidence_threshold: float = 0.05,
     max_images: int | None = None,
-    most: int = 20_000,
+    most: int = 100_000,
 ) -> None:
     """Makes one HTML file of what a detector gets right and wrong.
 

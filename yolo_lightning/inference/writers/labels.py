@@ -9,6 +9,7 @@ from yolo_lightning.inference.frames import Source
 from yolo_lightning.inference.pictures import output_stem
 from yolo_lightning.inference.results import Results
 from yolo_lightning.paths import write_new_file
+from yolo_lightning.text import label_line
 
 __all__ = ["LabelForm", "LabelWriter"]
 
@@ -40,9 +41,9 @@ class LabelWriter:
         lines = []
         for *box, confidence, label in table.tolist():
             values = [*box, confidence] if self.confidence else box
-            lines.append(" ".join([f"{label:.0f}", *(f"{value:.6g}" for value in values)]))
+            lines.append(label_line(int(label), values))
         path = self.directory / f"{output_stem(result.frames[0])}.txt"
-        write_new_file(path, "".join(f"{line}\n" for line in lines).encode())
+        write_new_file(path, "".join(lines).encode())
 
     def close(self) -> None:
         """Nothing is open between calls."""
