@@ -20,6 +20,11 @@ class BestEpoch:
         self.monitor = monitor
         self._best = -1.0
 
+    @property
+    def value(self) -> float:
+        """The best so far; −1 before the first."""
+        return self._best
+
     def is_now(self, trainer: Trainer) -> bool:
         """Whether the validation that just ended is better than all before, or stands by itself, outside of fit."""
         value = float(trainer.callback_metrics.get(self.monitor, 0.0))

@@ -20,6 +20,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from yolo_lightning.artifacts import import_wandb
+from yolo_lightning.callbacks.best_epoch import BestEpoch
 from yolo_lightning.metrics import StoredEvaluation
 from yolo_lightning.metrics.image_errors import confident
 from yolo_lightning.weights_and_biases.artifact_entries import describe_artifact
@@ -80,29 +81,26 @@ class EvaluationTable(EvaluationCallback):
             raise ValueError(f"keep_last of EvaluationTable must be at least 1, got {keep_last}")
         self.confidence_threshold = confidence_threshold
         self.keep_last = keep_last
-        self.monitor = monitor
-        self._best = -1.0
+        self._best = BestEpoch(monitor)
         self._told = False
         self._references: dict[str, Any] = {}
 
     def show(self, trainer: Trainer, logger: RunWandbLogger, evaluation: StoredEvaluation, epoch: int | None) -> None:
         """Has the table made and sent."""
         assert logger.uploader is not None
-        fitness = float(trainer.callback_metrics.get(self.monitor, 0.0))
-        is_best = epoch is not None and fitness > self._best
-        if is_best:
-            self._best = fitness
+        fitness = float(trainer.callback_metrics.get(self._best.monitor, 0.0))
+        is_best = epoch is not None and self._best.is_now(trainer)
         aliases = ("latest", "last", *((f"epoch-{epoch}",) if epoch is not None else ()), *(("best",) * is_best))
         metadata = {"epoch": epoch, "split": evaluation.split, "fitness": fitness}
         logger.uploader.submit("the evaluation table", lambda: self._send(logger, evaluation, epoch, aliases, metadata))
 
     def state_dict(self) -> dict[str, Any]:
         """The best figure so far."""
-        return {"best": self._best}
+        return self._best.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from the best figure of a resumed run."""
-        self._best = state_dict.get("best", -1.0)
+        self._best.load_state_dict(state_dict)
 
     # ---------------------------------------------------------------------------------------------- in the thread
 

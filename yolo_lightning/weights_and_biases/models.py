@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
+from yolo_lightning.callbacks.best_epoch import BestEpoch
 from yolo_lightning.weights_and_biases.ledger import Entry
 from yolo_lightning.weights_and_biases.logger import RunWandbLogger, wandb_logger
 from yolo_lightning.weights_and_biases.staging import stage
@@ -50,8 +51,7 @@ class WandbModels(Callback):
                 raise ValueError(f"{name} of WandbModels must be at least 1, got {value}")
         self.save_period = save_period
         self.keep_last = keep_last
-        self.monitor = monitor
-        self._best = -1.0
+        self._best = BestEpoch(monitor)
         self._is_best = False
         self._fitness: float | None = None
         self._ended: int | None = None
@@ -59,11 +59,9 @@ class WandbModels(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Sees whether the epoch is the best so far."""
-        if trainer.sanity_checking or trainer.state.fn != "fit" or self.monitor not in trainer.callback_metrics:
-            return
-        self._fitness = float(trainer.callback_metrics[self.monitor])
-        self._is_best = self._fitness > self._best
-        self._best = max(self._best, self._fitness)
+        if not trainer.sanity_checking and trainer.state.fn == "fit":
+            self._is_best = self._best.is_now(trainer)
+            self._fitness = float(trainer.callback_metrics.get(self._best.monitor, 0.0))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Notes that there is an epoch to send; its checkpoint is written after this."""
@@ -83,11 +81,11 @@ class WandbModels(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The best figure so far."""
-        return {"best": self._best}
+        return self._best.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from the best figure of a resumed run."""
-        self._best = state_dict.get("best", -1.0)
+        self._best.load_state_dict(state_dict)
 
     def _send(self, trainer: Trainer, *, is_last: bool) -> None:
         epoch, self._ended = self._ended, None
@@ -118,7 +116,7 @@ class WandbModels(Callback):
             "total_epochs": trainer.max_epochs,
             "global_step": trainer.global_step,
             "fitness": self._fitness,
-            "best_fitness": self._best if self._best >= 0 else None,
+            "best_fitness": self._best.value if self._best.value >= 0 else None,
         }
         aliases = ("latest", "last", f"epoch-{epoch}", *(("best",) if is_best else ()))
         name = model_artifact_name(logger.address.id)

@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from yolo_lightning.callbacks.best_epoch import BestEpoch
 from yolo_lightning.weights_and_biases.history import metrics_rows
 from yolo_lightning.weights_and_biases.logger import wandb_logger
 
@@ -28,8 +29,7 @@ class WandbRun(Callback):
     """
 
     def __init__(self, monitor: str = "val/fitness") -> None:
-        self.monitor = monitor
-        self._best = -1.0
+        self._best = BestEpoch(monitor)
         self._address: str | None = None
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
@@ -58,14 +58,12 @@ class WandbRun(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Sets the figures of the best epoch."""
         logger = wandb_logger(trainer)
-        if trainer.sanity_checking or trainer.state.fn != "fit" or self.monitor not in trainer.callback_metrics:
+        if trainer.sanity_checking or trainer.state.fn != "fit" or not self._best.is_now(trainer):
             return
-        figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-        if figures[self.monitor] > self._best:
-            self._best = figures[self.monitor]
-            if logger is not None:
-                best = {f"best/{name.removeprefix('val/')}": value for name, value in figures.items()}
-                logger.log_summary({**best, "best/epoch": trainer.current_epoch})
+        if logger is not None:
+            figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            best = {name.replace("val/", "best/"): value for name, value in figures.items() if name.startswith("val/")}
+            logger.log_summary({**best, "best/epoch": trainer.current_epoch})
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Notes how the run ends, which it does right after this."""
@@ -79,11 +77,11 @@ class WandbRun(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The best figure so far, and which run it is."""
-        return {"best": self._best, "run": self._address}
+        return {**self._best.state_dict(), "run": self._address}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from the best figure."""
-        self._best = state_dict.get("best", -1.0)
+        self._best.load_state_dict(state_dict)
 
     def _commit(self, trainer: Trainer) -> None:
         if (logger := wandb_logger(trainer)) is not None:
