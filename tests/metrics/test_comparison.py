@@ -12,6 +12,7 @@ from yolo_lightning.errors import InputError
 from yolo_lightning.metrics import evaluate
 from yolo_lightning.metrics.comparison import compare_evaluations
 from yolo_lightning.metrics.resampling import FIGURES
+from yolo_lightning.metrics.training_noise import training_noise
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +114,37 @@ def test_settings(model):
         compare_evaluations([model], [model], num_resamples=10)
     with pytest.raises(ValueError, match="each side"):
         compare_evaluations([], [model])
+
+
+def test_chance_in_training_widens_the_interval(model):
+    other = perturbed(model, 0.02, keep=0.9)
+    alone = compare_evaluations([model], [other], num_resamples=200)
+    noise = dict.fromkeys(FIGURES, 0.1)
+    both = compare_evaluations([model], [other], training_noise=(noise, noise), num_resamples=200)
+    one = compare_evaluations([model], [other], training_noise=(noise, None), num_resamples=200)
+    for narrow, wider, widest in zip(*(c.figures + c.classes for c in (alone, one, both)), strict=True):
+        assert narrow.difference == wider.difference == widest.difference
+        widths = [figure.high - figure.low for figure in (narrow, wider, widest)]
+        assert widths == sorted(widths)
+        assert widths[0] < 0.9 * widths[2]
+    assert {figure.verdict for figure in alone.figures} == {"real"}
+    assert {figure.verdict for figure in both.figures} == {"noise"}
+    assert both.training_noise == (noise, noise)
+
+
+def test_several_runs_need_no_guess_of_chance(model):
+    runs = [perturbed(model, 0.02), perturbed(model, 0.03)]
+    noise = dict.fromkeys(FIGURES, 0.1)
+    guessed = compare_evaluations(runs, runs, training_noise=(noise, noise), num_resamples=100)
+    assert guessed == compare_evaluations(runs, runs, num_resamples=100)
+
+
+def test_training_noise_is_what_is_left_of_a_trend():
+    generator = np.random.default_rng(0)
+    epochs = np.arange(400)
+    values = 0.001 * epochs + 0.02 * generator.standard_normal(400)
+    values[::7] = np.nan
+    noise = training_noise({"rising": values, "straight": epochs / 400, "short": values[:5]})
+    assert noise["rising"] == pytest.approx(0.02, rel=0.2)
+    assert noise["straight"] == pytest.approx(0, abs=1e-12)
+    assert "short" not in noise  # four values

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tests.metrics.make import make_stored, perturbed
 from yolo_lightning.cli import main
-from yolo_lightning.metrics import EVALUATION_FILE, evaluate
+from yolo_lightning.metrics import EVALUATION_FILE, StoredEvaluation, evaluate
+from yolo_lightning.metrics.resampling import FIGURES
 
 
 @pytest.fixture
@@ -69,8 +71,27 @@ def test_compare_with_itself_and_with_seeds(call, runs):
     assert rows(output)["fitness"][2:] == ["+0.000", "+0.000", "…", "+0.000", "1.000", "noise"]
     status, output, _ = call("compare", f"{runs / 'good'},{runs / 'again'}", runs / "bad", "--resamples=100")
     assert status == 0
-    assert "Runs drawn as well: 2 of the first, 1 of the second." in output
-    assert "single run" in output
+    assert "first: 2 runs, drawn as well." in output
+    assert "second: one run; what training again with another seed would change is not in the interval." in output
+
+
+def test_compare_reads_chance_from_the_epochs_of_fit(call, runs, tmp_path):
+    generator = np.random.default_rng(0)
+    for name in ("good", "bad"):
+        (tmp_path / name).mkdir()
+        evaluation = replace(StoredEvaluation.load(runs / name), epoch=39)
+        evaluation.save(tmp_path / name / EVALUATION_FILE)
+        lines = ["step,epoch," + ",".join(f"val/{figure}" for figure in FIGURES)]
+        for epoch in range(40):
+            values = 0.5 + 0.25 * generator.standard_normal(len(FIGURES))
+            lines.append(",".join(map(str, (epoch, epoch, *values))))
+        (tmp_path / name / "metrics.csv").write_text("\n".join(lines) + "\n")
+    status, output, _ = call("compare", tmp_path / "good", tmp_path / "bad", "--resamples=100")
+    assert status == 0
+    assert "that is in the interval" in output
+    wide, narrow = (rows(out) for out in (output, call("compare", runs / "good", runs / "bad", "--resamples=100")[1]))
+    assert wide["map"][:3] == narrow["map"][:3]
+    assert (wide["map"][-1], narrow["map"][-1]) == ("noise", "real")
 
 
 def test_the_seed_decides(call, runs):

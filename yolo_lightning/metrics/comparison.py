@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +19,7 @@ from yolo_lightning.metrics.stored import StoredEvaluation
 __all__ = ["Comparison", "Difference", "Verdict", "check_same_data", "compare_evaluations"]
 
 Verdict = Literal["real", "noise"]
+Noise = Mapping[str, float]
 
 # Labels come back from the canvas of the network in float32.
 _SAME_BOX_PIXELS = 0.1
@@ -58,6 +59,8 @@ class Comparison:
         classes: COCO's AP at IoU .5 of each class with labels.
         num_images: Number of images.
         num_seeds: Number of runs of the first and of the second model.
+        training_noise: Of the first and of the second model, the ``training_noise`` that is in the intervals; None for
+            one of several runs, and where it is not known.
         num_resamples: Number of samples of the images.
         seed: Seed of their drawing.
     """
@@ -66,6 +69,7 @@ class Comparison:
     classes: tuple[Difference, ...]
     num_images: int
     num_seeds: tuple[int, int]
+    training_noise: tuple[Noise | None, Noise | None]
     num_resamples: int
     seed: int
 
@@ -74,20 +78,25 @@ def compare_evaluations(
     first: Sequence[StoredEvaluation],
     second: Sequence[StoredEvaluation],
     *,
+    training_noise: tuple[Noise | None, Noise | None] = (None, None),
     num_resamples: int = 1000,
     seed: int = 0,
 ) -> Comparison:
     """Compares two models by a paired bootstrap.
 
-    Each sample of the images is drawn for both models, so that images that are hard for both do not count. With one run
-    each, what is measured is whether these two networks differ on other images of the same kind; training once more
-    with another seed would change the figures too, which several runs per model tell. Then each sample draws runs with
-    replacement too, and their deviation from the mean of the runs is widened by √(n / (n − 1)), since n runs drawn from
-    n vary less than n new ones.
+    Each sample of the images is drawn for both models, so that images that are hard for both do not count. That alone
+    tells whether these networks differ on other images of the same kind; training once more with another seed would
+    change the figures too. Several runs of a model tell how much: each sample draws runs with replacement too, and
+    their deviation from the mean of the runs is widened by √(n / (n − 1)), since n runs drawn from n vary less than n
+    new ones. For a single run its ``training_noise`` is added to the variance of the samples, which are spread
+    accordingly; those of the classes like those of ``map_50``.
 
     Args:
         first: Runs of the first model that differ in the seed alone.
         second: Runs of the second model, on the same data.
+        training_noise: Standard deviation that chance in training gives each of ``FIGURES``, of the first and of the
+            second model, as of :func:`~yolo_lightning.metrics.training_noise.training_noise`. Of several runs it is not
+            used.
         num_resamples: Number of samples.
         seed: Seed of their drawing.
 
@@ -109,13 +118,23 @@ def compare_evaluations(
         _Side([resample_precision(run.data, counts) for run in runs], _draw_runs(generator, len(runs), num_resamples))
         for runs in (first, second)
     ]
-    figures = [_difference(name, *(side.figure(name) for side in sides)) for name in FIGURES]
-    classes = [_difference(name, *(side.of_class(label) for side in sides)) for label, name in enumerate(class_names)]
+    noises = [noise if len(runs) == 1 else None for noise, runs in zip(training_noise, (first, second), strict=True)]
+    one, other = sides
+    spreads = {
+        name: _spread(other.figure(name) - one.figure(name), [noise.get(name, 0.0) for noise in noises if noise])
+        for name in FIGURES
+    }
+    figures = [_difference(name, one.figure(name), other.figure(name), spreads[name]) for name in FIGURES]
+    classes = [
+        _difference(name, one.of_class(label), other.of_class(label), spreads["map_50"])
+        for label, name in enumerate(class_names)
+    ]
     return Comparison(
         tuple(figure for figure in figures if figure is not None),
         tuple(figure for figure in classes if figure is not None),
         num_images,
         (len(first), len(second)),
+        (noises[0], noises[1]),
         num_resamples,
         seed,
     )
@@ -170,11 +189,18 @@ def _draw_runs(generator: np.random.Generator, number: int, num_resamples: int) 
     return generator.integers(number, size=(number, num_resamples))
 
 
-def _difference(name: str, first: FloatArray, second: FloatArray) -> Difference | None:
+def _spread(differences: FloatArray, noise: Sequence[float]) -> float:
+    """By how much chance in training widens the distribution over samples."""
+    samples = differences[1:][np.isfinite(differences[1:])]
+    deviation = float(samples.std()) if len(samples) else 0.0
+    return float(np.sqrt(1.0 + sum(value**2 for value in noise) / deviation**2)) if deviation > 0 else 1.0
+
+
+def _difference(name: str, first: FloatArray, second: FloatArray, spread: float) -> Difference | None:
     """None without labels."""
     differences = second - first
     value = float(differences[0])
-    samples = centred(differences[1:], value)
+    samples = value + spread * (centred(differences[1:], value) - value)
     if np.isnan(value) or not len(samples):
         return None
     low, high = percentile_interval(samples)
