@@ -41,10 +41,10 @@ ledger = Ledger(directory / LEDGER_FILE)
 
 def add(kind, name, type, aliases=(), references=(), keep_last=None, **metadata):
     folder = directory / "wandb" / "staging" / f"{name}-{len(list(ledger.entries()))}"
-    folder.mkdir(parents=True)
-    (folder / "file.txt").write_text(f"{name} {metadata}")
     artifact = wandb.Artifact(name, type)
     if not references:
+        folder.mkdir(parents=True)
+        (folder / "file.txt").write_text(f"{name} {metadata}")
         artifact.add_file(str(folder / "file.txt"), policy="immutable", skip_cache=True)
     for reference in references:
         artifact.add_reference(reference, name="file.txt", checksum=False)

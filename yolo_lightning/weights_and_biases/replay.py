@@ -58,7 +58,7 @@ class Replay:
         if version is None:
             artifact = build_artifact(replace(entry, references=map_references(entry, self._known(entry))))
             version = self._opened().log_artifact(artifact, aliases=sorted(aliases)).wait(timeout=_WAIT_SECONDS)
-            sent = [f"{version.name} ({', '.join(sorted(aliases))})"]
+            sent = [" ".join([version.name, *sorted(aliases)])]
             self._give_back(entry, kept)
         elif put_aliases(version, aliases):
             sent = [f"aliases of {version.name}"]
