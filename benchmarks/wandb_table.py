@@ -171,7 +171,7 @@ def measure(folder: Path, evaluation: StoredEvaluation, server: Path) -> None:
         uploader.submit("what follows", made.set)
         while not made.wait(0.2):
             peaks.append(_peak_of_writer())
-        while not (folder / "run" / LEDGER_FILE).read_bytes().rpartition(b"\n{")[2].startswith(b'"done"'):
+        while not _last_line(folder / "run" / LEDGER_FILE).startswith(b'{"done"'):
             time.sleep(0.05)
 
     beside_training("our table, made and sent", make_and_send)
@@ -192,6 +192,13 @@ def _peak_of_writer() -> float:
                 status = (process / "status").read_text()
                 return int(status.partition("VmHWM:")[2].split()[0]) / 1024
     return 0.0
+
+
+def _last_line(file: Path) -> bytes:
+    """Of a file whose last line is short, or else its last bytes."""
+    with file.open("rb") as content:
+        content.seek(max(file.stat().st_size - 200, 0))
+        return content.read().rstrip(b"\n").rpartition(b"\n")[2]
 
 
 def _size(folder: Path) -> int:

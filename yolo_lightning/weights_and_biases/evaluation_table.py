@@ -10,8 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from yolo_lightning.weights_and_biases.logger import RunWandbLogger
 from yolo_lightning.weights_and_biases.staging import staging_folder
 from yolo_lightning.weights_and_biases.table_file import TableRequest
 from yolo_lightning.weights_and_biases.table_format import TABLE_SUFFIX
+from yolo_lightning.weights_and_biases.uploader import Uploader
 
 __all__ = ["EvaluationTable", "table_artifact_name"]
 
@@ -88,11 +88,24 @@ class EvaluationTable(EvaluationCallback):
     def show(self, trainer: Trainer, logger: RunWandbLogger, evaluation: StoredEvaluation, epoch: int | None) -> None:
         """Has the table made and sent."""
         assert logger.uploader is not None
-        fitness = float(trainer.callback_metrics.get(self._best.monitor, 0.0))
-        is_best = epoch is not None and self._best.is_now(trainer)
-        aliases = ("latest", "last", *((f"epoch-{epoch}",) if epoch is not None else ()), *(("best",) * is_best))
-        metadata = {"epoch": epoch, "split": evaluation.split, "fitness": fitness}
-        logger.uploader.submit("the evaluation table", lambda: self._send(logger, evaluation, epoch, aliases, metadata))
+        assert logger.address is not None
+        figure = trainer.callback_metrics.get(self._best.monitor)
+        fitness = None if figure is None else float(figure)
+        aliases = ["latest", "last"]
+        if epoch is not None:
+            aliases.append(f"epoch-{epoch}")
+            if fitness is not None and self._best.is_now(trainer):
+                aliases.append("best")
+        entry = Entry(
+            "log",
+            table_artifact_name(logger.address.id),
+            "evaluation",
+            tuple(aliases),
+            {"epoch": epoch, "split": evaluation.split, "fitness": fitness},
+            keep_last=self.keep_last,
+        )
+        uploader = logger.uploader
+        uploader.submit("the evaluation table", lambda: self._send(uploader, logger, entry, evaluation))
 
     def state_dict(self) -> dict[str, Any]:
         """The best figure so far."""
@@ -104,23 +117,14 @@ class EvaluationTable(EvaluationCallback):
 
     # ---------------------------------------------------------------------------------------------- in the thread
 
-    def _send(
-        self,
-        logger: RunWandbLogger,
-        evaluation: StoredEvaluation,
-        epoch: int | None,
-        aliases: tuple[str, ...],
-        metadata: Mapping[str, Any],
-    ) -> None:
-        uploader, address = logger.uploader, logger.address
-        assert uploader is not None
-        assert address is not None
+    def _send(self, uploader: Uploader, logger: RunWandbLogger, entry: Entry, evaluation: StoredEvaluation) -> None:
         references = [logger.image_references.get(image) for image in evaluation.images]
         if not any(references):
             self._tell_once()
             return
-        artifact = import_wandb().Artifact(table_artifact_name(address.id), "evaluation")
-        folder = staging_folder(logger.directory, f"predictions-{uuid.uuid4().hex[:8]}")
+        artifact = import_wandb().Artifact(entry.name, entry.type)
+        folder = staging_folder(logger.directory, f"predictions-{entry.key[:8]}")
+        epoch = entry.metadata["epoch"]
         request = TableRequest(
             evaluation=str(folder / "evaluation.npz"),
             table=str(folder / _TABLE),
@@ -138,10 +142,9 @@ class EvaluationTable(EvaluationCallback):
             if reference is not None:
                 self._add_reference(artifact, *reference)
         artifact.add_file(request.table, name=_TABLE, policy="immutable", skip_cache=True)
-        values = {**metadata, **counts, "confidence_threshold": self.confidence_threshold}
-        artifact.metadata.update(values)
-        entry = Entry("log", artifact.name, artifact.type, aliases, values, keep_last=self.keep_last)
-        uploader.send(describe_artifact(entry, artifact), artifact)
+        metadata = {**entry.metadata, **counts, "confidence_threshold": self.confidence_threshold}
+        artifact.metadata.update(metadata)
+        uploader.send(describe_artifact(replace(entry, metadata=metadata), artifact), artifact)
         cell = _panel_cell(artifact, Path(request.table), counts["images"])
         logger.log_media(_PANEL, lambda: cell, epoch)
 
