@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import http.client
 import os
+import threading
 import urllib.error
 import urllib.request
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from yolo_lightning.artifacts import import_wandb
 from yolo_lightning.errors import InputError
 
-__all__ = ["RUN_FOLDER", "is_reachable", "open_run"]
+__all__ = ["RUN_FOLDER", "is_reachable", "open_run", "when_logged"]
 
 RUN_FOLDER = "wandb"
 """Folder of a run directory that holds all that is W&B's."""
@@ -69,6 +71,23 @@ def is_reachable(base_url: str) -> bool:
         return error.code < 500
     except (OSError, http.client.HTTPException):
         return False
+
+
+def when_logged(artifact: Any) -> Future[Any]:
+    """The artifact that is being logged, when W&B has it; asking for it with a timeout leaves it on its way.
+
+    ``artifact.wait(timeout)`` does not: when the time is up it gives the upload up, and can never be called again.
+    """
+    future: Future[Any] = Future()
+
+    def wait() -> None:
+        try:
+            future.set_result(artifact.wait())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=wait, name="wandb artifact", daemon=True).start()
+    return future
 
 
 _REMEDY = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from yolo_lightning.data import YOLODataset
 from yolo_lightning.errors import InputError
 from yolo_lightning.paths import new_run_directory
 from yolo_lightning.weights_and_biases.artifact_entries import describe_artifact
-from yolo_lightning.weights_and_biases.client import is_reachable
+from yolo_lightning.weights_and_biases.client import is_reachable, when_logged
 from yolo_lightning.weights_and_biases.dataset_artifact import (
     DATA_FILE,
     DatasetArtifact,
@@ -26,12 +27,11 @@ from yolo_lightning.weights_and_biases.dataset_artifact import (
 )
 from yolo_lightning.weights_and_biases.ledger import Entry
 from yolo_lightning.weights_and_biases.logger import RunWandbLogger
-from yolo_lightning.weights_and_biases.uploader import STILL_UNDER_WAY
 
 __all__ = ["UploadedDataset", "upload_dataset"]
 
 _COMMAND = "dataset"
-_LOOK_SECONDS = 10
+_LOOK_SECONDS = 10.0
 _SILENT_SECONDS = 120.0
 
 
@@ -109,18 +109,14 @@ def _build(splits: Mapping[str, YOLODataset], name: str) -> DatasetArtifact:
 def _send(run: Any, artifact: Any) -> Any:
     """The artifact as W&B has it."""
     try:
-        logged = run.log_artifact(artifact)
+        logged = when_logged(run.log_artifact(artifact))
         heard = time.monotonic()
-        while True:
-            try:
-                return logged.wait(timeout=_LOOK_SECONDS)
-            except Exception as error:
-                if type(error).__name__ != STILL_UNDER_WAY:
-                    raise
+        while not wait([logged], timeout=_LOOK_SECONDS).done:
             if is_reachable(run.settings.base_url):
                 heard = time.monotonic()
             elif time.monotonic() - heard > _SILENT_SECONDS:
                 raise TimeoutError("it does not answer any more")
+        return logged.result()
     except Exception as error:  # the client passes on those of several libraries
         raise InputError(
             f"W&B does not take the data set ({error}): run the command again; what has been sent is not sent again"

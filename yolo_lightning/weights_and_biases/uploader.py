@@ -6,21 +6,19 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_warn
 
 from yolo_lightning.weights_and_biases.artifact_entries import build_artifact, describe_artifact
-from yolo_lightning.weights_and_biases.client import is_reachable
+from yolo_lightning.weights_and_biases.client import is_reachable, when_logged
 from yolo_lightning.weights_and_biases.ledger import Entry, Ledger
 from yolo_lightning.weights_and_biases.retention import delete_superseded, superseded
 from yolo_lightning.weights_and_biases.staging import release
 
-__all__ = ["STILL_UNDER_WAY", "Uploader"]
-
-STILL_UNDER_WAY = "WaitTimeoutError"
-"""Name of the error of waiting for an artifact, which is of a module that is not public."""
+__all__ = ["Uploader"]
 
 _LONGEST_PAUSE = 60.0
 _LOOK_SECONDS = 0.5  # how long new work waits for an artifact under way
@@ -48,7 +46,7 @@ class Uploader:
         self._waiting: list[Entry] = []
         self._made: dict[str, Any] = {}
         self._then: dict[str, Callable[[Any], None]] = {}
-        self._under_way: tuple[Entry, Any] | None = None
+        self._under_way: tuple[Entry, Future[Any]] | None = None
         self._pause = 0.0
         self._next_try = 0.0
         self._closing = threading.Event()
@@ -146,14 +144,14 @@ class Uploader:
             if self._under_way is None:
                 if time.monotonic() < self._next_try:
                     return
-                self._under_way = entry, self._log(entry, self._made.pop(entry.key, None))
-            logged = self._under_way[1]
-            logged.wait(timeout=_LOOK_SECONDS)
+                self._under_way = entry, when_logged(self._log(entry, self._made.pop(entry.key, None)))
+            wait([self._under_way[1]], timeout=_LOOK_SECONDS)
+            if not self._under_way[1].done():
+                return
+            logged = self._under_way[1].result()
             if entry.kind == "use" and entry.files:
                 self.run.use_artifact(logged)
         except Exception as error:
-            if type(error).__name__ == STILL_UNDER_WAY:
-                return
             self._warn("sending", f"W&B does not take {entry.name} yet ({error!r}); it is tried again")
             self._under_way = None  # what it was made of is in the entry
             self._pause = min(max(2 * self._pause, 1.0), _LONGEST_PAUSE)
