@@ -139,12 +139,21 @@ def _serve() -> list[str]:
         null = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((null, 0), (file, 1), (file, 2)):
             os.dup2(source, target)
+        _own_media_folder()
         os.environ.clear()
         os.environ.update(order["env"])
         os.chdir(order["cwd"])
         sys.argv = ["yolo-lightning", *order["args"]]
         return order["args"]
     os._exit(0)
+
+
+def _own_media_folder() -> None:
+    """The client makes it when it is imported, and removes it when it ends: other forks would miss it."""
+    from wandb.sdk.data_types._private import MEDIA_TMP
+
+    MEDIA_TMP._finalizer.detach()
+    MEDIA_TMP.__init__("wandb-media")
 
 
 if __name__ == "__main__":
