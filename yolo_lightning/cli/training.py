@@ -253,12 +253,12 @@ def run(args: Sequence[str]) -> None:
         )
     except MisconfigurationException as error:
         raise InputError(str(error)) from error
+    except SIGTERMException as error:
+        raise SystemExit(_TERMINATED) from error  # Lightning's own has no status, which a scheduler takes for success
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # for which Lightning exits with 1
             raise KeyboardInterrupt from error
         raise
-    except SIGTERMException as error:
-        raise SystemExit(_TERMINATED) from error  # Lightning's own has no status, which a scheduler takes for success
 
 
 @contextmanager
