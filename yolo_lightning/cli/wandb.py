@@ -82,7 +82,8 @@ def _data(address: RunAddress, config: Path, artifact: str | None) -> list[str]:
         return []
     if artifact is None:
         raise InputError(
-            f"{_OPTION} {address}: its data, {path}, is not on this machine, and W&B does not have it: give --data.path"
+            f"{_OPTION} {address}: its data, {path}, is not on this machine, and W&B does not have it as one artifact: "
+            "give --data.path"
         )
     return ["--data.path", artifact]
 

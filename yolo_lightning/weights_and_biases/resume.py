@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from yolo_lightning.artifacts import ARTIFACT_PREFIX, fetch_artifact, public_api
+from yolo_lightning.artifacts import ARTIFACT_PREFIX, fetch_artifact, pinned_address, public_api
 from yolo_lightning.errors import InputError
 from yolo_lightning.paths import cache_directory, safe_name
 from yolo_lightning.weights_and_biases.address import RunAddress
@@ -29,7 +29,7 @@ class FetchedRun:
     Args:
         address: Where it is.
         folder: Holds ``last.ckpt``, ``config.yaml``, and as far as the run had them ``best.ckpt`` and ``metrics.csv``.
-        data: Address of the data set that it used, if W&B has it.
+        data: Address of the data set that it used, if W&B has it as one artifact.
         finished: Whether it ended well.
     """
 
@@ -48,11 +48,9 @@ def fetch_run(address: RunAddress) -> FetchedRun:
     api = public_api()
     run = _find(api, address)
     _check_nobody_trains(api, address, run)
-    data = next((used for used in run.used_artifacts() if used.type == "dataset"), None)
-    uri = None
-    if data is not None:
-        uri = f"{ARTIFACT_PREFIX}{data.entity}/{data.project}/{data.name.partition(':')[0]}:{data.version}"
-    return FetchedRun(address, _download(address), uri, run.state == "finished")
+    data = {ARTIFACT_PREFIX + pinned_address(used) for used in run.used_artifacts() if used.type == "dataset"}
+    # Of several, one for each split, only the data.yaml that was lost says which is which.
+    return FetchedRun(address, _download(address), data.pop() if len(data) == 1 else None, run.state == "finished")
 
 
 def _find(api: Any, address: RunAddress) -> Any:
