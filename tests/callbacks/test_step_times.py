@@ -184,7 +184,8 @@ def test_the_parts_add_up_to_the_epoch(lines: Callable[[], list[str]]) -> None:
         assert all(epoch[part] > 0 for part in PARTS)
     first, second = lines()
     assert (first[:8], second[:8]) == ("Epoch 0:", "Epoch 1:")
-    assert "% forward and backward: " in second
+    # What takes most of the time depends on what else the machine does; a test below is about the words.
+    assert re.search(r"\. \d+ % [a-z ]+: ", second)
 
 
 SLOW = {

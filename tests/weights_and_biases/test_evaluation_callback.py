@@ -15,7 +15,8 @@ from yolo_lightning.weights_and_biases.evaluation_callback import EvaluationCall
 from yolo_lightning.weights_and_biases.logger import RunWandbLogger
 
 BATCH: Any = SimpleNamespace(infos=[ImageInfo(f"{index}.png", index, (40, 80)) for index in (2, 0, 1)])
-MODULE = SimpleNamespace(evaluation=make_evaluation([], []).data, class_names=("cat", "dog", "cow"))
+METRICS = SimpleNamespace(class_names=("cat", "dog", "cow"))
+MODULE = SimpleNamespace(evaluation=make_evaluation([], []).data, metrics=METRICS)
 
 
 class OpenLogger(RunWandbLogger):

@@ -117,7 +117,8 @@ def test_waiting_costs_nothing() -> None:
 @pytest.mark.parametrize("script", ["ticking(30)", "['open', 1, lambda: time.sleep(0.4), 2, lambda: time.sleep(300)]"])
 def test_ctrl_c_ends_the_program_at_once(script: str) -> None:
     program = f"""
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 from tests.inference.streams.fakes import scripted, ticking
 from yolo_lightning.inference.streams import MultiStream
 for events in MultiStream([scripted({script}, stall_timeout=60), scripted(ticking(0.01), stall_timeout=60)]):
