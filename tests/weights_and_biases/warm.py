@@ -66,7 +66,7 @@ class WarmProcess:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._count = 0
+        self._commands: list[WarmCommand] = []
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "warm.txt").open("wb") as log:
             self._process = subprocess.Popen(
@@ -83,13 +83,13 @@ class WarmProcess:
 
     def start(self, args: Sequence[object], env: Mapping[str, str], cwd: Path) -> WarmCommand:
         """Starts ``yolo-lightning`` with arguments."""
-        self._count += 1
-        log = self._folder / f"command-{self._count}.txt"
+        log = self._folder / f"command-{len(self._commands)}.txt"
         order = {"args": list(map(str, args)), "env": dict(env), "cwd": str(cwd), "log": str(log)}
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
-        return WarmCommand(int(self._answer()), log)
+        self._commands.append(WarmCommand(int(self._answer()), log))
+        return self._commands[-1]
 
     def _answer(self) -> str:
         assert self._process.stdout is not None
@@ -101,6 +101,9 @@ class WarmProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for command in self._commands:
+            if command.status is None:
+                command.kill()
         self._process.kill()
         self._process.wait()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from yolo_lightning.weights_and_biases.address import RunAddress
 from yolo_lightning.weights_and_biases.fragments import Fragment
-from yolo_lightning.weights_and_biases.history import MARK, metrics_rows
+from yolo_lightning.weights_and_biases.history import MARK, whole_rows
 from yolo_lightning.weights_and_biases.ledger import Entry, Ledger
 from yolo_lightning.weights_and_biases.remote_run import RemoteRun, row_time, versions_of
 from yolo_lightning.weights_and_biases.retention import superseded
@@ -42,7 +42,7 @@ def compare(report: SyncReport, remote: RemoteRun, directory: Path, fragments: l
     """Adds to a report what a run directory has and what of it W&B has."""
     logged = [row for fragment in fragments for row in fragment.log.history]
     epochs = {row["epoch"] for row in logged if row.keys() >= {"epoch", MARK}}
-    epochs |= {row["epoch"] for row in metrics_rows(directory)}
+    epochs |= {row["epoch"] for row in whole_rows(directory)}
     _count(report, "epochs", set(map(str, epochs)), set(map(str, remote.epochs)))
     _count(report, "rows", set(map(_time, logged)), {f"{time:.4f}" for time in remote.row_times})
     if fragments:

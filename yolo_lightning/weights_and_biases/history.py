@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-__all__ = ["MARK", "logged_epochs", "metrics_rows"]
+__all__ = ["MARK", "logged_epochs", "metrics_rows", "whole_rows"]
 
 MARK = "trainer/global_step"
 """In the row of an epoch, and in no other."""
@@ -32,6 +32,13 @@ def metrics_rows(directory: Path) -> list[dict[str, Any]]:
             for row in csv.DictReader(file):
                 rows.setdefault(row["step"], {}).update(_numbers(row))
     return [row for row in rows.values() if "epoch" in row and MARK in row]
+
+
+def whole_rows(directory: Path) -> list[dict[str, Any]]:
+    """The rows without the last, if the process was killed while it came about; the epoch is trained again then."""
+    rows = metrics_rows(directory)
+    expected = {name for row in rows[:-1] for name in row if name.startswith(("train/", "val/"))}
+    return rows if not rows or expected <= rows[-1].keys() else rows[:-1]
 
 
 def _numbers(row: dict[str, str]) -> dict[str, Any]:

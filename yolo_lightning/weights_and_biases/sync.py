@@ -17,7 +17,7 @@ from yolo_lightning.weights_and_biases.address import RunAddress
 from yolo_lightning.weights_and_biases.client import is_reachable, reopen_run
 from yolo_lightning.weights_and_biases.completeness import SyncReport, compare, lacking_summary
 from yolo_lightning.weights_and_biases.fragments import Fragment, find_fragments
-from yolo_lightning.weights_and_biases.history import MARK, metrics_rows
+from yolo_lightning.weights_and_biases.history import MARK, whole_rows
 from yolo_lightning.weights_and_biases.ledger import LEDGER_FILE, Ledger
 from yolo_lightning.weights_and_biases.remote_run import RemoteRun, read_remote_run, row_time
 from yolo_lightning.weights_and_biases.replay import Replay
@@ -184,7 +184,7 @@ class _Sync:
         known = set(remote.epochs)
         for fragment in self._fragments:
             known |= {row["epoch"] for row in fragment.log.history if row.keys() >= {"epoch", MARK}}
-        rows = [row for row in _whole_rows(self._directory) if row["epoch"] not in known]
+        rows = [row for row in whole_rows(self._directory) if row["epoch"] not in known]
         for row in rows:
             run = self._opened(folder)
             for name in row.keys() - {"epoch"}:
@@ -230,10 +230,3 @@ class _Sync:
             self._report.sent.append("how the run ended")
         if self._run is not None and self._exit_code == _PREEMPTED and not was_finished:
             self._run.mark_preempting()
-
-
-def _whole_rows(directory: Path) -> list[dict[str, Any]]:
-    """The rows of metrics.csv, without the last if the process was killed while it came about."""
-    rows = metrics_rows(directory)
-    expected = {name for row in rows[:-1] for name in row if name.startswith(("train/", "val/"))}
-    return rows if not rows or expected <= rows[-1].keys() else rows[:-1]
