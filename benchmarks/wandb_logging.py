@@ -4,7 +4,7 @@
 
 The server is the tests' one, on this machine: undisturbed, closing every connection from the first epoch on, or leaving
 every request without an answer. The kinds take turns. The first epoch, which warms up, does not count; nor does the
-end, where the run waits for what is still to be sent: it is printed by itself. Medians of all epochs.
+end, where the run waits for what is still to be sent, here for 20 s at most: it is printed by itself. Medians of all epochs.
 """
 
 from __future__ import annotations
@@ -33,6 +33,11 @@ from tests.wandb_server.server import WandbServer  # noqa: E402
 __all__ = ["main"]
 
 KINDS = ("no logger", "undisturbed", "connections closed", "no answer")
+LOGGER = [
+    f"--config={ROOT / 'configs' / 'logger' / 'wandb.yaml'}",
+    "--trainer.logger.init_args.upload_timeout=100",
+    "--trainer.logger.init_args.finish_timeout=10",
+]
 
 
 def main() -> None:
@@ -46,6 +51,7 @@ def main() -> None:
     for _ in range(args.rounds):
         for kind in KINDS:
             epochs, end = measure(kind, args)
+            print(f"{kind}: {' '.join(f'{seconds:.2f}' for seconds in epochs)}", file=sys.stderr, flush=True)
             times[kind] += epochs
             ends[kind].append(end)
     base = statistics.median(times[KINDS[0]])
@@ -61,7 +67,7 @@ def measure(kind: str, args: argparse.Namespace) -> tuple[list[float], float]:
         home = Path(folder) / "home"
         home.mkdir()
         (home / "config.yaml").write_text(yaml.safe_dump(config(args)))
-        logger = [] if kind == KINDS[0] else [f"--config={ROOT / 'configs' / 'logger' / 'wandb.yaml'}"]
+        logger = [] if kind == KINDS[0] else LOGGER
         with trouble(kind, server):
             subprocess.run(
                 [sys.executable, "-m", "yolo_lightning", "fit", "--config=config.yaml", *logger],

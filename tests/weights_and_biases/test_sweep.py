@@ -66,7 +66,8 @@ def test_two_trials(wandb_server: WandbServer, machine: Callable[[str], Machine]
     (a.home / "sweep.yaml").write_text(yaml.safe_dump(content))
     a.run(sys.executable, "-m", "wandb", "sweep", "--project", "swept", "sweep.yaml")
     ((name, made),) = wandb_server.store.projects["team", "swept"].sweeps_by_name.items()
-    a.run(sys.executable, "-m", "wandb", "agent", "--count", "2", f"team/swept/{name}")
+    agent = a.start(sys.executable, "-m", "wandb", "agent", "--count", "2", f"team/swept/{name}")
+    assert agent.wait(timeout=800) == 0, agent.output
 
     runs = made.sweep_runs
     assert [run.state for run in runs] == ["finished", "finished"]
