@@ -110,8 +110,8 @@ def test_a_run_is_made_longer(config: Path, tmp_path: Path, capsys: pytest.Captu
     second = runs / "shapes-2"
     with (second / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["epoch"] for row in rows] == ["2", "3"]
-    assert [float(row["lr/weight"]) for row in rows] == pytest.approx([0.01 * 0.505, 0.01 * 0.2575])
+    assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"]
+    assert [float(row["lr/weight"]) for row in rows[2:]] == pytest.approx([0.01 * 0.505, 0.01 * 0.2575])
     last = load(second / "checkpoints" / "last.ckpt")
     assert (last["epoch"], last["max_epochs"]) == (3, 4)
     assert last["global_step"] == 2 * first["global_step"]

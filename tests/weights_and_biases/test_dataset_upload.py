@@ -265,9 +265,8 @@ print("names", predictor.names)
 def write_configs(machine: Machine, upload: bool) -> list[str]:
     """Options of a small fit that W&B hears of."""
     logger = yaml.safe_load((ROOT / "configs/logger/wandb.yaml").read_text())
-    (data,) = (each for each in logger["trainer"]["callbacks+"] if each["class_path"].endswith("WandbDataset"))
-    data["init_args"]["upload_dataset"] = upload
-    logger["trainer"]["callbacks+"].append({"class_path": "tests.weights_and_biases.callbacks.PrintReferences"})
+    logger["trainer"]["logger"]["init_args"]["upload_dataset"] = upload
+    logger["trainer"]["callbacks+"] = [{"class_path": "tests.weights_and_biases.callbacks.PrintReferences"}]
     tiny = tiny_config(None, max_epochs=1)
     options = []
     for name, values in (("tiny.yaml", tiny), ("wandb.yaml", logger)):

@@ -32,10 +32,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, 
     data = write_shapes(folder / "shapes", val=NUM_IMAGES)
     (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_config(data, max_epochs=NUM_EPOCHS)))
     logging: dict[str, Any] = yaml.safe_load((ROOT / "configs" / "logger" / "wandb.yaml").read_text())
-    callbacks = logging["trainer"]["callbacks+"]
-    for callback in callbacks:
-        if callback["class_path"].endswith(("BoundingBoxDebugger", "EvaluationTable")):
-            callback["init_args"]["confidence_threshold"] = THRESHOLD  # the network learns next to nothing
+    low = {"confidence_threshold": THRESHOLD}  # the network learns next to nothing
+    logging["trainer"]["callbacks+"] = [
+        {"class_path": f"yolo_lightning.weights_and_biases.{name}", "init_args": low}
+        for name in ("BoundingBoxDebugger", "EvaluationTable")
+    ]
     (folder / "wandb.yaml").write_text(yaml.safe_dump(logging))
     images = {"class_path": "tests.weights_and_biases.callbacks.ImagesAtWandb", "init_args": {"root": str(data.parent)}}
     (folder / "images.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks+": [images]}}))
