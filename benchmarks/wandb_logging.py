@@ -4,7 +4,8 @@
 
 The server is the tests' one, on this machine: undisturbed, closing every connection from the first epoch on, or leaving
 every request without an answer. The kinds take turns. The first epoch, which warms up, does not count; nor does the
-end, where the run waits for what is still to be sent, here for 20 s at most: it is printed by itself. Medians of all epochs.
+end, where the run waits for what is still to be sent, here for 20 s at most: it is printed by itself. Medians of all
+epochs.
 """
 
 from __future__ import annotations
