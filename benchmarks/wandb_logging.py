@@ -52,7 +52,7 @@ def main() -> None:
     for _ in range(args.rounds):
         for kind in KINDS:
             epochs, end = measure(kind, args)
-            print(f"{kind}: {' '.join(f'{seconds:.2f}' for seconds in epochs)}", file=sys.stderr, flush=True)
+            print(kind, *(f"{seconds:.2f}" for seconds in epochs), file=sys.stderr, flush=True)
             times[kind] += epochs
             ends[kind].append(end)
     base = statistics.median(times[KINDS[0]])
