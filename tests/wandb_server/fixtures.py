@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.wandb_server.processes import Machine
 from tests.wandb_server.server import WandbServer
 
@@ -35,7 +36,7 @@ def machine(wandb_server: WandbServer, tmp_path: Path) -> Iterator[Callable[[str
     def get(name: str) -> Machine:
         if name not in machines:
             home = tmp_path / "machines" / name
-            machines[name] = Machine(home, wandb_server.env(home))
+            machines[name] = Machine(home, {**wandb_server.env(home), "PYTHONPATH": str(ROOT)})
         return machines[name]
 
     yield get

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,4 +103,4 @@ def artifacts(run: Any) -> dict[str, list[str]]:
 def media(run: Any) -> list[str]:
     """Names of the pictures without what tells steps and contents apart."""
     names = [name for name in run.files_by_name if name.startswith("media/")]
-    return sorted("_".join(name.split("_")[:2]) for name in names)
+    return sorted(re.sub(r"_\d+_[0-9a-f]+(?=\.)", "", name) for name in names)

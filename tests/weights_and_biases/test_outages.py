@@ -65,7 +65,6 @@ def test_no_answer_at_the_start(bench: Bench, undisturbed: Bench) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="the closing hint at wandb-sync is not printed", strict=False)
 @pytest.mark.parametrize("how", [DROP, HANG])
 def test_no_answer_from_the_first_epoch_on(how: int, bench: Bench, undisturbed: Bench) -> None:
     with bench.server.failing(status=how, when=bench.has_epochs(1)):

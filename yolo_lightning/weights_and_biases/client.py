@@ -34,7 +34,7 @@ def open_run(directory: Path, *, finish_timeout: float, must_exist: bool = False
 
     Args:
         directory: The run directory, in which W&B's files are kept, those that are waiting to be sent included.
-        finish_timeout: Longest time in seconds that finishing the run may take.
+        finish_timeout: Longest time in seconds that finishing the run may take, after which it raises TimeoutError.
         must_exist: Whether it is an error if W&B does not know the run.
         **arguments: For ``wandb.init``.
 
@@ -52,6 +52,7 @@ def open_run(directory: Path, *, finish_timeout: float, must_exist: bool = False
     settings = {
         "init_timeout": _INIT_SECONDS,
         "finish_timeout": finish_timeout,
+        "finish_timeout_raises": True,
         "x_file_stream_transmit_interval": _TRANSMIT_SECONDS,
         "silent": None,
         **git_settings(directory),

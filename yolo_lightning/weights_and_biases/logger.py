@@ -318,21 +318,32 @@ class RunWandbLogger(Logger):
         if self._run is None:
             return
         self.commit()
-        if self._uploader is not None:
-            # A machine that is about to be taken away gives little time.
-            left = self._uploader.close(self._upload_timeout / (20 if self.preempted else 1))
-            if left and self._uploader.online:
-                rank_zero_warn(
-                    f"W&B has not got {len(left)} of the run's artifacts yet: "
-                    f"`yolo-lightning wandb-sync {self._directory}` sends them"
-                )
+        # A machine that is about to be taken away gives little time.
+        timeout = self._upload_timeout / (20 if self.preempted else 1)
+        left = self._uploader.close(timeout) if self._uploader is not None else []
         if self.preempted:
             self._try(self._run.mark_preempting)
-        self._try(lambda: self._run.finish(exit_code=0 if status == "success" else self.exit_code))
+        has_all = self._finish_run(0 if status == "success" else self.exit_code) and not left
         if self._uploader is not None and not self._uploader.online:
             rank_zero_info(f"`yolo-lightning wandb-sync {self._directory}` sends this run to W&B")
+        elif not has_all:
+            lacks = f"{len(left)} of the run's artifacts" if left else "all of the run"
+            rank_zero_warn(
+                f"W&B has not got {lacks} yet: `yolo-lightning wandb-sync {self._directory}` sends what it lacks"
+            )
         self._run = self._uploader = None
         self._let_go()
+
+    def _finish_run(self, exit_code: int) -> bool:
+        """Whether the client has sent all that it had."""
+        try:
+            self._run.finish(exit_code=exit_code)
+        except TimeoutError:
+            return False
+        except Exception as error:
+            rank_zero_warn(f"The run does not end well at W&B: {error!r}")
+            return False
+        return True
 
 
 def wandb_logger(trainer: Trainer) -> RunWandbLogger | None:
