@@ -194,8 +194,9 @@ class DetectionModule(LightningModule):
         if stage == "fit":
             raise InputError("an exported network cannot be trained: give the weights that it was exported from")
         fixed = self.detector.fixed_size
-        size, rectangular = getattr(data, "image_size", fixed), bool(getattr(data, "rectangular", False))
-        if fixed is not None and (rectangular or _as_size(size) != fixed):
+        if fixed is None or (size := getattr(data, "image_size", None)) is None:
+            return
+        if getattr(data, "rectangular", False) or _as_size(size) != fixed:
             raise InputError(
                 f"the network is exported for images of {fixed[0]}×{fixed[1]} pixels alone: evaluate with "
                 f"`--data.rectangular false --data.image_size [{fixed[0]},{fixed[1]}]`, or export it with --dynamic"

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -148,7 +149,7 @@ def _job(
     if options.preprocess:
         example = (example * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
-    def inputs() -> Iterator[npt.NDArray[np.float32]]:
+    def inputs() -> Iterator[npt.NDArray[Any]]:
         assert calibration is not None
         for batch in calibration():
             yield np.moveaxis(batch, 1, -1) if options.preprocess else (batch / np.float32(255)).astype(np.float32)
@@ -197,7 +198,9 @@ def _contract(
 def _describe(made: Path, contract: Contract, golden: Golden) -> Contract:
     """Contract and golden pair beside the file, or in the directory."""
     golden.write(golden_path(made))
-    files = sorted(made.iterdir(), key=lambda file: file.suffix != ".xml") if made.is_dir() else [made, golden_path(made)]
+    files = (
+        sorted(made.iterdir(), key=lambda file: file.suffix != ".xml") if made.is_dir() else [made, golden_path(made)]
+    )
     return contract.write(contract_path(made), {file.name: file for file in files if file.is_file()})
 
 

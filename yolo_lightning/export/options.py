@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
@@ -86,7 +85,7 @@ class Job:
     contract: Contract
     example: Tensor
     options: ExportOptions
-    calibration: Callable[[], Iterable[npt.NDArray[np.float32]]] | None = None
+    calibration: Callable[[], Iterable[npt.NDArray[Any]]] | None = None
 
     @property
     def dynamic_axes(self) -> dict[int, str]:

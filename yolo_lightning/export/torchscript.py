@@ -29,7 +29,8 @@ def write(job: Job, path: Path) -> None:
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            traced = torch.jit.trace(job.network, (job.example,), strict=False, check_trace=False)
-            torch.jit.save(torch.jit.freeze(traced), str(path), _extra_files={CONTRACT_KEY: job.contract.to_json()})  # type: ignore[no-untyped-call]
+            traced = torch.jit.trace(job.network, (job.example,), strict=False, check_trace=False)  # type: ignore[no-untyped-call]
+            frozen = torch.jit.freeze(traced)
+            torch.jit.save(frozen, str(path), _extra_files={CONTRACT_KEY: job.contract.to_json()})  # type: ignore[no-untyped-call]
     except (RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"PyTorch cannot trace this network: {first_line(error)}") from error

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from yolo_lightning.errors import InputError
 from yolo_lightning.inference.frames import Event, Failure, Frame, Source
 from yolo_lightning.inference.inputs import ColorOrder, as_frames
 from yolo_lightning.inference.networks import Networks, Precision
@@ -28,7 +29,6 @@ from yolo_lightning.inference.preprocess import (
 )
 from yolo_lightning.inference.results import Results
 from yolo_lightning.inference.settings import SETTING_NAMES, Settings, check_names, check_settings, make_nms
-from yolo_lightning.errors import InputError
 from yolo_lightning.models import Detector, Inference, TestTimeAugmentation
 from yolo_lightning.ops import NMS, to_original
 from yolo_lightning.runtimes import ExportedDetector
@@ -179,9 +179,7 @@ class Predictor:
         began = perf_counter()
         groups: dict[tuple[int, ...], list[tuple[int, npt.NDArray[np.uint8], ImageInfo]]] = {}
         for position, frame in enumerate(frames):
-            image, info = fit_image(
-                with_channels(frame, channels), size, stride, frame.source, whole=fixed is not None
-            )
+            image, info = fit_image(with_channels(frame, channels), size, stride, frame.source, whole=fixed is not None)
             groups.setdefault(image.shape, []).append((position, image, info))
         batches = []
         for group in groups.values():

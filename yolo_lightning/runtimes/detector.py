@@ -76,7 +76,7 @@ class ExportedDetector(Detector):
         """
         self._check(images)
         batch, count = self.contract.input.batch, len(images)
-        pieces = [images] if batch is None else list(images.split(batch))
+        pieces = [images] if batch is None else list(torch.split(images, batch))
         answers = [self._answer(piece, batch) for piece in pieces] if count else []
         if self.contract.output.layout == "rows":
             return (torch.cat(answers) if answers else images.new_zeros(0, 0, 5 + self.num_classes, dtype=torch.float),)
@@ -125,7 +125,7 @@ class ExportedDetector(Detector):
             )
 
     @property
-    def head(self) -> Head:
+    def head(self) -> Head:  # type: ignore[override]  # of a detector that has one it may be replaced
         """There is none.
 
         Raises:
@@ -136,10 +136,10 @@ class ExportedDetector(Detector):
     def _check(self, images: Tensor) -> None:
         size = (images.shape[-2], images.shape[-1])
         stride = self.contract.input.stride
-        if self.fixed_size not in (None, size):
-            height, width = self.fixed_size or size
+        fixed = self.fixed_size
+        if fixed is not None and fixed != size:
             raise InputError(
-                f"{self._path} is for images of {height}×{width} pixels, not {size[0]}×{size[1]}: export with "
+                f"{self._path} is for images of {fixed[0]}×{fixed[1]} pixels, not {size[0]}×{size[1]}: export with "
                 "--dynamic, or use that size"
             )
         if size[0] % stride or size[1] % stride:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from yolo_lightning.errors import InputError
 from yolo_lightning.runtimes.contract import CONTRACT_KEY, Contract
 from yolo_lightning.runtimes.detector import Run
+from yolo_lightning.runtimes.pt2_check import check_program
 
 __all__ = ["open_file", "read_contract"]
 
@@ -19,7 +21,7 @@ def open_file(path: Path, contract: Contract, device: torch.device) -> Run:
     """Opens a file.
 
     Raises:
-        InputError: If PyTorch refuses it.
+        InputError: If it holds more than a network, or PyTorch refuses it.
     """
     module = _open(path)[0].module().to(device)
 
@@ -38,7 +40,11 @@ def read_contract(path: Path) -> str | None:
 def _open(path: Path) -> tuple[Any, str | None]:
     extra = {CONTRACT_KEY: ""}
     try:
-        program = torch.export.load(path, extra_files=extra)
+        content = path.read_bytes()
+        check_program(content)
+        program = torch.export.load(io.BytesIO(content), extra_files=extra)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     except Exception as error:  # whatever a damaged archive leads to
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"{path}: PyTorch cannot open it ({reason}): copy or export it again") from error

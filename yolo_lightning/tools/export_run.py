@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from yolo_lightning.data.checks import check_positive, round_up
 from yolo_lightning.data.transforms import letterbox
 from yolo_lightning.errors import InputError
 from yolo_lightning.export import FORMATS, Export, ExportOptions, Format, export_network, find_format
-from yolo_lightning.models import detector_from_weights, resolve_weights
+from yolo_lightning.models import Detector, detector_from_weights, resolve_weights
 from yolo_lightning.runtimes import load_exported
 from yolo_lightning.tools.evaluation import evaluate_network
 from yolo_lightning.tools.report import print_line, print_table, text_table
@@ -56,8 +56,8 @@ class ExportRun:
             raise InputError(f"{asks}: give --data data.yaml")
         if data is not None and options.nms:
             raise InputError(
-                "mAP needs all boxes, which a file with --nms does not give: compare it without --nms, then export with "
-                "it and without --data"
+                "mAP needs all boxes, which a file with --nms does not give: compare it without --nms, then export "
+                "with it and without --data"
             )
         self._path = resolve_weights(weights)
         self._detector, names = detector_from_weights(self._path)
@@ -117,21 +117,9 @@ class ExportRun:
 
     def _map_drop(self, made: Path) -> float:
         """How much mAP the file loses; raises if that is too much."""
-        assert self._data is not None
-        rectangular = self._options.dynamic
-
-        def evaluate(detector: object) -> float:
-            figures = evaluate_network(
-                detector,  # type: ignore[arg-type]
-                self._data,  # type: ignore[arg-type]
-                image_size=self._size,
-                rectangular=rectangular,
-            )
-            return figures[_FIGURE]
-
         if self._map is None:
-            self._map = evaluate(self._detector)
-        found = evaluate(load_exported(made))
+            self._map = self._evaluate(self._detector)
+        found = self._evaluate(load_exported(made))
         drop = self._map - found
         if drop > self._max_map_drop:
             raise InputError(
@@ -139,6 +127,11 @@ class ExportRun:
                 f"{drop:.4f}, more than {self._max_map_drop:g} (--max-map-drop)"
             )
         return drop
+
+    def _evaluate(self, detector: Detector) -> float:
+        assert self._data is not None
+        rectangular = self._options.dynamic
+        return evaluate_network(detector, self._data, image_size=self._size, rectangular=rectangular)[_FIGURE]
 
     def _calibration(self) -> Iterator[npt.NDArray[np.uint8]]:
         """Batches of training images, evenly spaced."""
@@ -150,10 +143,9 @@ class ExportRun:
         for start in range(0, max(len(chosen) - size + 1, 1), size):
             yield self._batch(chosen[start : start + size], images)
 
-    def _batch(self, indices: Callable[..., object] | object, images: DetectionDataset) -> npt.NDArray[np.uint8]:
+    def _batch(self, indices: Iterable[int], images: DetectionDataset) -> npt.NDArray[np.uint8]:
         """(B, C, H, W) of some images; from the first again if there are too few."""
-        wanted = list(indices)  # type: ignore[call-overload]
-        fitted = [letterbox(images.read_image(index % len(images)), self._size)[0] for index in wanted]
+        fitted = [letterbox(images.read_image(index % len(images)), self._size)[0] for index in indices]
         return np.ascontiguousarray(np.stack(fitted).transpose(0, 3, 1, 2))
 
     def _shapes(self) -> DetectionDataset:
