@@ -39,7 +39,7 @@ class PrunedDetector(Detector):
         channels: As given.
 
     Raises:
-        ValueError: If there is no such layer, or it has not so many channels.
+        ValueError: If there is no such layer, it has not so many channels, or they do not fit those of the next layer.
     """
 
     def __init__(
@@ -51,13 +51,18 @@ class PrunedDetector(Detector):
         channels: Mapping[str, Sequence[int | None]] | None = None,
     ) -> None:
         super().__init__(num_classes, backbone, neck, head)
+        if not isinstance(channels, Mapping | None):
+            raise ValueError(f"channels must be widths by the name of a layer, not {channels!r}")
         self.channels = {name: list(widths) for name, widths in (channels or {}).items()}
         modules = dict(self.named_modules())
         for name, widths in self.channels.items():
             if name not in modules:
                 raise ValueError(f"channels: the network has no layer {name!r}")
             _narrow(modules[name], name, widths)
-        self._measure_features()
+        try:
+            self._measure_features()
+        except RuntimeError as error:
+            raise ValueError(f"channels: layers that follow each other differ in width ({error})") from error
 
     @torch.no_grad()
     def _measure_features(self) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from yolo_lightning.errors import InputError
 from yolo_lightning.extras import require
@@ -51,7 +52,32 @@ def prune_channels(detector: Detector, flops: float, importance: Importance = "l
     library = require("torch_pruning", "prune", "to remove channels")
     network = copy.deepcopy(detector).cpu().eval().requires_grad_(True)
     example = torch.rand(1, network.in_channels, 2 * network.strides[-1], 2 * network.strides[-1])
-    graph = _trace(library, network, example)
+    with _followed():
+        _prune(library, network, example, flops, importance, image_size)
+        return _rebuild(detector, network, example)
+
+
+@contextmanager
+def _followed() -> Iterator[None]:
+    """Around all that the library does with a network, which may be of the user's own and of any form."""
+    try:
+        with torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of parameters outside layers, whose groups stay as they are
+            yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"torch-pruning cannot follow this network ({type(error).__name__}: {error}): prune it with --method "
+            "magnitude"
+        ) from error
+
+
+def _prune(
+    library: Any, network: Detector, example: Tensor, flops: float, importance: Importance, image_size: int
+) -> None:
+    """Takes channels out of a network, in place."""
+    graph = library.DependencyGraph().build_dependency(network, example_inputs=example)
     names = {module: name for name, module in network.named_modules()}
     operations = flops_by_module(network, image_size)
     layers = {
@@ -63,7 +89,6 @@ def prune_channels(detector: Detector, flops: float, importance: Importance = "l
         if group.num_removed:
             prune = graph.get_pruner_of_module(group.root).prune_out_channels
             graph.get_pruning_group(group.root, prune, group.order[: group.num_removed]).prune()
-    return _rebuild(detector, network, example)
 
 
 class _Layer:
@@ -76,7 +101,7 @@ class _Layer:
 
     def __init__(self, module: nn.Module, operations: int) -> None:
         weight = module.weight
-        assert isinstance(weight, torch.Tensor)
+        assert isinstance(weight, Tensor)
         self.grouped = isinstance(module, nn.Conv2d) and module.groups > 1
         self.inputs, self.outputs = (weight.shape[1] if weight.ndim > 1 else 1), weight.shape[0]
         self._unit = operations / (self.inputs * self.outputs)
@@ -136,15 +161,6 @@ class _Group:
             layer.narrow(block * inputs, block * outputs)
 
 
-def _trace(library: Any, network: Detector, example: torch.Tensor) -> Any:
-    try:
-        with torch.enable_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of parameters outside layers, whose groups stay as they are
-            return library.DependencyGraph().build_dependency(network, example_inputs=example)
-    except Exception as error:  # whatever a network of the user's own makes of it
-        raise InputError(f"torch-pruning cannot follow the network ({type(error).__name__}: {error})") from error
-
-
 def _groups(library: Any, graph: Any, layers: dict[nn.Module, _Layer], importance: Importance) -> Sequence[_Group]:
     """Groups whose channels may go."""
     if importance == "bn":
@@ -192,14 +208,11 @@ def _choose(groups: Sequence[_Group], total: float, flops: float) -> None:
 
 
 @torch.no_grad()
-def _rebuild(detector: Detector, network: Detector, example: torch.Tensor) -> Detector:
+def _rebuild(detector: Detector, network: Detector, example: Tensor) -> Detector:
     """The network made anew as a checkpoint will tell of it, and seen to be the same."""
+    before, now = (each.cpu().eval()(example) for each in (copy.deepcopy(detector), network))
     rebuilt = build_detector(describe_pruned(detector, network), detector.num_classes).eval()
     rebuilt.load_state_dict(network.state_dict())
-    before, now, then = (each.cpu().eval()(example) for each in (copy.deepcopy(detector), network, rebuilt))
-    if [x.shape for x in before] != [x.shape for x in now] or not all(map(torch.equal, now, then)):
-        raise InputError(
-            "the network does not stay whole without these channels: a part of it depends on their number. Prune with "
-            "--method magnitude"
-        )
+    if [x.shape for x in before] != [x.shape for x in now] or not all(map(torch.equal, now, rebuilt(example))):
+        raise ValueError("without these channels it is another")
     return rebuilt
