@@ -124,6 +124,18 @@ def test_parts_of_a_researcher(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {layer.partition(".")[0] for layer in pruned.channels} == {"backbone", "neck", "head"}
 
 
+class ScaledBackbone(CSPDarknet):
+    """With parameters outside layers, which depend on the number of channels."""
+
+    def __init__(self) -> None:
+        super().__init__(0.33, 0.25)
+        self.gain = nn.Parameter(torch.ones(64, 1, 1))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        fine, *others = super().forward(images)
+        return fine * self.gain, *others
+
+
 class CountingBackbone(CSPDarknet):
     """Depends on a number of channels that it has written down."""
 
@@ -139,6 +151,15 @@ class DetachedBackbone(CSPDarknet):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         with torch.no_grad():
             return super().forward(images)
+
+
+def test_parameters_outside_layers_keep_their_channels() -> None:
+    detector = Detector(2, ScaledBackbone, partial(PAFPN, depth_multiple=0.33)).eval()
+    pruned = prune_channels(detector, 0.5)
+    assert share_left(pruned, detector) <= 0.5
+    assert pruned.backbone.gain.shape == (64, 1, 1)
+    assert pruned.backbone.features.channels[0] == 64
+    assert pruned.backbone.stem.conv.out_channels == 8
 
 
 def test_what_cannot_be_followed() -> None:

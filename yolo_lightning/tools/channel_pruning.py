@@ -78,6 +78,9 @@ def _prune(
 ) -> None:
     """Takes channels out of a network, in place."""
     graph = library.DependencyGraph().build_dependency(network, example_inputs=example)
+    for node in graph.module2node.values():
+        # The library takes every concatenation after a parameter of three dimensions for one of a transformer's tokens.
+        node.enable_index_mapping = True
     names = {module: name for name, module in network.named_modules()}
     operations = flops_by_module(network, image_size)
     layers = {
