@@ -28,29 +28,23 @@ def take_pruned_network(model: Namespace) -> None:
     if weights is None or not isinstance(configured, Namespace):
         return
     description = pruned_description(read_checkpoint(resolve_weights(weights)))
-    if description is None or not _may_be_replaced(configured.as_dict(), description):
+    if description is None:
+        return
+    with torch.device("meta"):
+        network, present = build_detector(description, 1), build_detector(configured.as_dict(), 1)
+        replaceable = type(present) is Detector and _parts(present) in (_parts(Detector(1)), _parts(network))
+    if not replaceable:
         return
     rank_zero_info(f"model.weights are of a pruned network, which takes the place of model.detector: {weights}")
-    model.detector = _as_config(description)
+    model.detector = _as_config(describe(network))
 
 
-def _may_be_replaced(configured: Mapping[str, Any], pruned: Mapping[str, Any]) -> bool:
-    with torch.device("meta"):
-        detector = build_detector(configured, 1)
-        if type(detector) is not Detector:
-            return False
-        parts = _parts(describe(detector))
-        return parts in (_parts(describe(Detector(1))), _parts(pruned))
-
-
-def _parts(description: Mapping[str, Any]) -> list[Any]:
-    """Backbone, neck and head, without anchors, which data decide."""
-    parts = [description["init_args"].get(name) for name in ("backbone", "neck", "head")]
-    return [
-        {**part, "init_args": {name: value for name, value in part["init_args"].items() if name != "anchors"}}
-        for part in parts
-        if part is not None
-    ]
+def _parts(detector: Detector) -> list[Any]:
+    """Backbone, neck and head in plain values, without anchors, which data decide."""
+    parts = [describe(detector)["init_args"][name] for name in ("backbone", "neck", "head")]
+    for part in parts:
+        part["init_args"].pop("anchors", None)
+    return parts
 
 
 def _as_config(description: Any) -> Any:

@@ -108,14 +108,16 @@ def describe_pruned(detector: Detector, pruned: Detector) -> dict[str, Any]:
 
 def pruned_description(checkpoint: Checkpoint) -> Mapping[str, Any] | None:
     """The description in a file of weights, if it is that of a pruned network."""
-    description = checkpoint.description
-    return description if description is not None and description.get("class_path") == _CLASS_PATH else None
+    description = checkpoint.description or {}
+    is_pruned = description.get("class_path") == _CLASS_PATH and isinstance(description.get("init_args"), Mapping)
+    return description if is_pruned else None
 
 
 def is_narrowable(module: nn.Module) -> bool:
     """Whether a layer can have fewer channels than it was made with."""
     return isinstance(module, nn.Linear | _BatchNorm) or (
-        isinstance(module, nn.Conv2d) and module.groups in (1, module.out_channels)
+        isinstance(module, nn.Conv2d)
+        and (module.groups == 1 or module.groups == module.in_channels == module.out_channels)
     )
 
 
