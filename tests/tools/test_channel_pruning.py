@@ -108,6 +108,7 @@ def test_as_much_as_can_go(detector: Detector) -> None:
         prune_channels(detector, 0.99)
 
 
+@pytest.mark.slow
 def test_parts_of_a_researcher(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "examples" / "research"))
     import parts
