@@ -21,6 +21,7 @@ TOOLS = {
     "evaluate": "yolo_lightning.tools.evaluate:evaluate",
     "explain": "yolo_lightning.tools.explain:explain",
     "plot": "yolo_lightning.tools.plot:plot",
+    "prune": "yolo_lightning.tools.prune:prune",
     "report": "yolo_lightning.tools.html_report:report",
     "study": "yolo_lightning.tools.study:study",
     "wandb-sync": "yolo_lightning.tools.wandb_sync:wandb_sync",
