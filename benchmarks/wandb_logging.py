@@ -65,9 +65,9 @@ def main() -> None:
     print(f"{'':20}{'s/epoch':>10}{'ratio':>8}{'callbacks':>11}{'end, s':>8}")
     for kind in KINDS:
         median = statistics.median(times[kind])
-        callbacks = statistics.median(held[kind])
-        end = statistics.median(ends[kind])
-        print(f"{kind:20}{median:10.3f}{median / base:8.3f}{callbacks:11.3f}{end:8.1f}")
+        held_up = statistics.median(held[kind])
+        ended = statistics.median(ends[kind])
+        print(f"{kind:20}{median:10.3f}{median / base:8.3f}{held_up:11.3f}{ended:8.1f}")
 
 
 def measure(kind: str, args: argparse.Namespace, options: list[str]) -> tuple[list[float], list[float], float]:
