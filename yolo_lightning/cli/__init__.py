@@ -21,6 +21,7 @@ TOOLS = {
     "detect": "yolo_lightning.tools.detect:detect",
     "evaluate": "yolo_lightning.tools.evaluate:evaluate",
     "explain": "yolo_lightning.tools.explain:explain",
+    "export": "yolo_lightning.tools.export:export",
     "plot": "yolo_lightning.tools.plot:plot",
     "report": "yolo_lightning.tools.html_report:report",
     "study": "yolo_lightning.tools.study:study",

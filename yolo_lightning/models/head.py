@@ -60,6 +60,15 @@ class Head(Part, ABC):
         """As :meth:`decode`; may leave out boxes that score no more than the threshold in all images of the batch."""
         return self.decode(raw)
 
+    def decode_rows(self, raw: tuple[Tensor, ...]) -> Tensor:
+        """(B, N, 5 + C) as exported YOLOv5 networks give it: centre, width and height in pixels, objectness, classes.
+
+        The score of a class is objectness times its probability; a head without objectness has 1 there.
+        """
+        boxes, scores = self.decode(raw)
+        lower, upper = boxes[..., :2], boxes[..., 2:]
+        return torch.cat(((lower + upper) / 2, upper - lower, torch.ones_like(scores[..., :1]), scores), dim=-1)
+
 
 class YOLOv5Head(Head):
     """Anchor-based head of YOLOv5: one 1×1 convolution for each level.
@@ -161,6 +170,16 @@ class YOLOv5Head(Head):
         boxes, scores = zip(*levels, strict=True)
         return torch.cat(boxes, 1), torch.cat(scores, 1)
 
+    def decode_rows(self, raw: tuple[Tensor, ...]) -> Tensor:
+        """(B, N, 5 + C): centre, width and height in pixels, objectness, and the probabilities of the classes."""
+        if type(self).decode is not YOLOv5Head.decode:
+            return super().decode_rows(raw)
+        levels = []
+        for level in zip(raw, self.anchors, self.strides, strict=True):
+            centers, sizes, probability = _boxes_of_level(*level)
+            levels.append(torch.cat((centers, sizes, probability[..., 4:]), dim=-1).flatten(1, 3))
+        return torch.cat(levels, 1)
+
     def official_layers(self) -> dict[int, nn.Module]:
         """The last layer of published files: 24 with three levels, 33 with four."""
         return {9 * len(self.strides) - 3: self}
@@ -168,6 +187,14 @@ class YOLOv5Head(Head):
 
 def _decode_level(raw_BAHWK: Tensor, anchors_A2: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     """Boxes (B, A·H·W, 4) and scores (B, A·H·W, C) of one level."""
+    centers, sizes, probability = _boxes_of_level(raw_BAHWK, anchors_A2, stride)
+    boxes = torch.cat((centers - sizes / 2, centers + sizes / 2), dim=-1)
+    scores = probability[..., 5:] * probability[..., 4:5]
+    return boxes.flatten(1, 3), scores.flatten(1, 3)
+
+
+def _boxes_of_level(raw_BAHWK: Tensor, anchors_A2: Tensor, stride: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Centres and sizes (B, A, H, W, 2) in pixels, and the sigmoid of all (B, A, H, W, 5 + C)."""
     height, width = raw_BAHWK.shape[2:4]
     dtype = torch.promote_types(raw_BAHWK.dtype, torch.float32)
     probability = raw_BAHWK.to(dtype).contiguous().sigmoid()  # one copy here saves strided ones below
@@ -175,10 +202,8 @@ def _decode_level(raw_BAHWK: Tensor, anchors_A2: Tensor, stride: int) -> tuple[T
     columns = torch.arange(width, device=raw_BAHWK.device, dtype=dtype)
     cells = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
     centers = (probability[..., :2] * 2 + (cells - 0.5)) * stride
-    half_sizes = (probability[..., 2:4] * 2).square() * (anchors_A2.to(dtype)[:, None, None] / 2)
-    boxes = torch.cat((centers - half_sizes, centers + half_sizes), dim=-1)
-    scores = probability[..., 5:] * probability[..., 4:5]
-    return boxes.flatten(1, 3), scores.flatten(1, 3)
+    sizes = (probability[..., 2:4] * 2).square() * anchors_A2.to(dtype)[:, None, None]
+    return centers, sizes, probability
 
 
 def _decode_level_above(raw_BAHWK: Tensor, anchors_A2: Tensor, stride: int, threshold: float) -> tuple[Tensor, Tensor]:

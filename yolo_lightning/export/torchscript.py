@@ -1,0 +1,35 @@
+"""TorchScript files."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+
+from yolo_lightning.errors import InputError
+from yolo_lightning.export.options import Job
+from yolo_lightning.export.tracing import first_line
+from yolo_lightning.runtimes.contract import CONTRACT_KEY
+
+__all__ = ["libraries", "write"]
+
+
+def libraries() -> list[str]:
+    """What is needed."""
+    return ["torch"]
+
+
+def write(job: Job, path: Path) -> None:
+    """Traces the network, with the contract among the extra files.
+
+    Raises:
+        InputError: If it cannot be traced.
+    """
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            traced = torch.jit.trace(job.network, (job.example,), strict=False, check_trace=False)
+            torch.jit.save(torch.jit.freeze(traced), str(path), _extra_files={CONTRACT_KEY: job.contract.to_json()})  # type: ignore[no-untyped-call]
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"PyTorch cannot trace this network: {first_line(error)}") from error

@@ -1,0 +1,173 @@
+"""What ``export`` does: one format after the other, with what judges the files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from yolo_lightning.data import SyntheticShapes, YOLODataset
+from yolo_lightning.data.base import DetectionDataset
+from yolo_lightning.data.checks import check_positive, round_up
+from yolo_lightning.data.transforms import letterbox
+from yolo_lightning.errors import InputError
+from yolo_lightning.export import FORMATS, Export, ExportOptions, Format, export_network, find_format
+from yolo_lightning.models import detector_from_weights, resolve_weights
+from yolo_lightning.runtimes import load_exported
+from yolo_lightning.tools.evaluation import evaluate_network
+from yolo_lightning.tools.report import print_line, print_table, text_table
+
+__all__ = ["ExportRun"]
+
+_MOST_DROP = {"float32": 0.002, "float16": 0.002, "int8": 0.05}
+_MARKS = {"float32": "", "float16": "-fp16", "int8": "-int8"}
+_FIGURE = "yolov5_map"
+
+
+class ExportRun:
+    """Exports one network.
+
+    Args:
+        weights: The file.
+        options: What is asked for.
+        data: Compares mAP, and gives int8 its ranges; None does neither.
+        num_calibration: Training images for these.
+        max_map_drop: Most mAP that a file may lose.
+
+    Raises:
+        InputError: If the weights or the data cannot be read, or a number makes no sense.
+    """
+
+    def __init__(
+        self,
+        weights: str,
+        options: ExportOptions,
+        *,
+        data: Path | None,
+        num_calibration: int,
+        max_map_drop: float | None,
+    ) -> None:
+        check_positive(calibration_images=num_calibration)
+        if data is None and (options.int8 or max_map_drop is not None):
+            asks = "int8 takes its ranges from images" if options.int8 else "max_map_drop compares mAP on images"
+            raise InputError(f"{asks}: give --data data.yaml")
+        if data is not None and options.nms:
+            raise InputError(
+                "mAP needs all boxes, which a file with --nms does not give: compare it without --nms, then export with "
+                "it and without --data"
+            )
+        self._path = resolve_weights(weights)
+        self._detector, names = detector_from_weights(self._path)
+        self._detector.eval()
+        self._names = names or tuple(f"class{index}" for index in range(self._detector.num_classes))
+        self._options = options
+        self._size, message = round_up(options.image_size, self._detector.strides[-1])
+        if message is not None:
+            print_line(message)
+        self._data = data
+        self._num_calibration = num_calibration
+        self._max_map_drop = _MOST_DROP[options.precision] if max_map_drop is None else max_map_drop
+        self._images = YOLODataset(data, "val") if data is not None else self._shapes()
+        if len(self._images.class_names) != len(self._names) and data is not None:
+            raise InputError(
+                f"the network has {len(self._names)} classes, but {data} has {len(self._images.class_names)}: give the "
+                "data that it was trained on"
+            )
+        self._map: float | None = None
+
+    def __call__(self, formats: str, *, output: Path | None, overwrite: bool) -> int:
+        """Exports to formats, separated by commas; 1 if one of them fails, else 0."""
+        kinds = list(FORMATS.values()) if formats == "all" else [find_format(name) for name in formats.split(",")]
+        folder = self._path.parent if output is None else output
+        rows, failed = [], False
+        for kind in kinds:
+            path = folder / f"{self._path.stem}{_MARKS[self._options.precision]}{kind.suffix}"
+            lost: list[float] = []
+            try:
+                made = self._export(kind, path, overwrite, lost)
+            except InputError as error:
+                failed = True
+                print_line(f"{kind.name}: {error}")
+                continue
+            rows.append(_row(made, lost))
+        if rows:
+            print_table(text_table(("file", "MB", "boxes ±px", "scores ±", "mAP lost"), rows))
+            print_line(f"written to {folder}, each with its contract and a golden pair")
+        return int(failed)
+
+    def _export(self, kind: Format, path: Path, overwrite: bool, lost: list[float]) -> Export:
+        def judge(made: Path) -> None:
+            if self._data is not None:
+                lost.append(self._map_drop(made))
+
+        return export_network(
+            self._detector,
+            self._names,
+            kind.name,
+            path,
+            self._options,
+            images=torch.from_numpy(self._batch(range(self._options.batch_size), self._images)),
+            calibration=self._calibration if self._data is not None else None,
+            overwrite=overwrite,
+            judge=judge,
+        )
+
+    def _map_drop(self, made: Path) -> float:
+        """How much mAP the file loses; raises if that is too much."""
+        assert self._data is not None
+        rectangular = self._options.dynamic
+
+        def evaluate(detector: object) -> float:
+            figures = evaluate_network(
+                detector,  # type: ignore[arg-type]
+                self._data,  # type: ignore[arg-type]
+                image_size=self._size,
+                rectangular=rectangular,
+            )
+            return figures[_FIGURE]
+
+        if self._map is None:
+            self._map = evaluate(self._detector)
+        found = evaluate(load_exported(made))
+        drop = self._map - found
+        if drop > self._max_map_drop:
+            raise InputError(
+                f"the exported file has mAP {found:.4f} on {self._data}, the network {self._map:.4f}: it loses "
+                f"{drop:.4f}, more than {self._max_map_drop:g} (--max-map-drop)"
+            )
+        return drop
+
+    def _calibration(self) -> Iterator[npt.NDArray[np.uint8]]:
+        """Batches of training images, evenly spaced."""
+        assert self._data is not None
+        images = YOLODataset(self._data, "train")
+        count = min(self._num_calibration, len(images))
+        chosen = np.linspace(0, len(images) - 1, count).round().astype(int).tolist()
+        size = self._options.batch_size
+        for start in range(0, max(len(chosen) - size + 1, 1), size):
+            yield self._batch(chosen[start : start + size], images)
+
+    def _batch(self, indices: Callable[..., object] | object, images: DetectionDataset) -> npt.NDArray[np.uint8]:
+        """(B, C, H, W) of some images; from the first again if there are too few."""
+        wanted = list(indices)  # type: ignore[call-overload]
+        fitted = [letterbox(images.read_image(index % len(images)), self._size)[0] for index in wanted]
+        return np.ascontiguousarray(np.stack(fitted).transpose(0, 3, 1, 2))
+
+    def _shapes(self) -> DetectionDataset:
+        return SyntheticShapes(split="val", num_val_images=self._options.batch_size, image_size=self._size)
+
+
+def _row(made: Export, lost: list[float]) -> list[str]:
+    files = [made.path] if made.path.is_file() else [file for file in made.path.iterdir() if file.is_file()]
+    size = sum(file.stat().st_size for file in files) / 1e6
+    difference = made.difference
+    return [
+        made.path.name,
+        f"{size:.1f}",
+        "not run" if difference is None else f"{difference.box:.3f}",
+        "not run" if difference is None else f"{difference.score:.4f}",
+        f"{lost[0]:+.4f}" if lost else "",
+    ]
