@@ -20,6 +20,7 @@ _LOGARITHMIC = 4.0
 """Times that differ by more than this factor are spread by a logarithm."""
 _SMALLEST_RANGE = 0.1
 """Of mAP, so that chance does not look like much."""
+_MARKERS = ("o", "s", "^")
 _FLAT = 0.01
 """Difference of mAP that makes no slope."""
 
@@ -90,7 +91,7 @@ def _draw_line(axes: Axes, position: int, name: str, points: Sequence[TradeoffPo
         color=colour,
         linestyle=dashes,
         linewidth=1.6,
-        marker="o",
+        marker=_MARKERS[position // 8 % len(_MARKERS)],  # the colours begin again after eight
         markersize=5,
         markeredgecolor="white",
         markeredgewidth=0.8,

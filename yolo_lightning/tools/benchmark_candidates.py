@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from yolo_lightning.data import SyntheticShapes
 from yolo_lightning.errors import InputError
+from yolo_lightning.export import FORMATS, ExportOptions, Format, export_network
 from yolo_lightning.models import Detector, compile_detector
+from yolo_lightning.runtimes import RUNTIMES, ExportedDetector, contract_path, golden_path, load_exported
+from yolo_lightning.tools.export_images import calibration_batches, fitted_images
 
 __all__ = ["CANDIDATES", "Candidate", "Network", "Ready", "Setting", "default_candidates", "find_candidates"]
 
+Precision = Literal["float32", "bfloat16", "float16", "int8"]
+_CALIBRATION_IMAGES = 100
 Run = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Images (B, C, H, W) float32 in 0…1 to boxes (B, N, 4) and scores (B, N, classes) before suppression."""
 
@@ -45,12 +53,14 @@ class Setting:
         image_size: Height and width of the images in pixels.
         batch_size: Images that go through it together; always so many.
         folder: Where files may be written, for this batch size alone.
+        data: The data.yaml that has images for int8, if there is one.
     """
 
     device: torch.device
     image_size: tuple[int, int]
     batch_size: int
     folder: Path
+    data: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +114,55 @@ def _eager(dtype: torch.dtype, *, compiled: bool = False) -> Callable[[Network, 
     return prepare
 
 
+def _exported(kind: Format, precision: Precision) -> Callable[[Network, Setting], Ready]:
+    """The network in an exported file for images and batches of one size; the file is checked as by ``export``."""
+
+    def prepare(network: Network, setting: Setting) -> Ready:
+        size, count = setting.image_size, setting.batch_size
+        shapes = SyntheticShapes(split="val", num_val_images=count, image_size=size)
+        options = ExportOptions(size, count, half=precision == "float16", int8=precision == "int8")
+        path = setting.folder / f"network{kind.suffix}"
+
+        def calibration() -> Iterator[npt.NDArray[np.uint8]]:
+            assert setting.data is not None
+            return calibration_batches(setting.data, _CALIBRATION_IMAGES, size, count)
+
+        export_network(
+            network.detector,
+            network.class_names,
+            kind.name,
+            path,
+            options,
+            images=torch.from_numpy(fitted_images(shapes, range(count), size)),
+            calibration=None if setting.data is None else calibration,
+        )
+        detector = load_exported(path, setting.device)
+        if precision == "bfloat16":  # the runtime's choice: the file is that for float32
+            contract = replace(detector.contract, precision=precision)
+            run_file = RUNTIMES[kind.name].open_file(path, contract, setting.device)
+            detector = ExportedDetector(contract, run_file, path)
+        return Ready(lambda images: detector.decode(detector(images)), _num_bytes(path))
+
+    return prepare
+
+
+def _num_bytes(path: Path) -> int:
+    """Of the files that are needed to run it."""
+    files = path.iterdir() if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file not in (contract_path(path), golden_path(path)))
+
+
+def _candidates_of(kind: Format) -> Iterator[Candidate]:
+    device: Literal["cpu"] | None = "cpu" if kind.name == "openvino" else None
+    yield Candidate(kind.name, f"{kind.about}; float32", _exported(kind, "float32"), device)
+    if kind.name == "openvino":
+        yield Candidate(f"{kind.name}-bf16", f"{kind.about}; bfloat16", _exported(kind, "bfloat16"), "cpu")
+    if "half" in kind.abilities and device is None:
+        yield Candidate(f"{kind.name}-fp16", f"{kind.about}; float16", _exported(kind, "float16"), "cuda")
+    if "int8" in kind.abilities:
+        yield Candidate(f"{kind.name}-int8", f"{kind.about}; int8", _exported(kind, "int8"), "cpu", needs_data=True)
+
+
 CANDIDATES = {
     candidate.name: candidate
     for candidate in (
@@ -113,6 +172,7 @@ CANDIDATES = {
         Candidate("compiled", "torch.compile, float32", _eager(torch.float32, compiled=True)),
         Candidate("compiled-bf16", "torch.compile, bfloat16", _eager(torch.bfloat16, compiled=True)),
         Candidate("compiled-fp16", "torch.compile, float16", _eager(torch.float16, compiled=True), device="cuda"),
+        *(candidate for kind in FORMATS.values() if kind.name in RUNTIMES for candidate in _candidates_of(kind)),
     )
 }
 """By name."""

@@ -16,7 +16,8 @@ from yolo_lightning.errors import InputError
 from yolo_lightning.paths import replacing
 from yolo_lightning.plots.benchmark import BenchmarkPoint, draw_benchmark
 from yolo_lightning.plots.style import save_figure
-from yolo_lightning.tools.benchmark_run import Network, Row
+from yolo_lightning.tools.benchmark_candidates import Network
+from yolo_lightning.tools.benchmark_run import Row
 from yolo_lightning.tools.profiling import Layer
 from yolo_lightning.tools.report import print_line, print_table, text_table
 

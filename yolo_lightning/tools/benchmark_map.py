@@ -48,7 +48,7 @@ class LabelledImages:
             self._suppress = NMS(*thresholds)
         except ValueError as error:
             raise InputError(str(error)) from error
-        self._data, self._split, self._num_workers = data, split, num_workers
+        self.data, self._split, self._num_workers = data, split, num_workers
         images = DetectionDataModule(data).dataset(split)
         self.num_images = len(images)  # reads the labels: what is wrong with the data is told before anything is made
         self.class_names = tuple(images.class_names)
@@ -76,7 +76,7 @@ class LabelledImages:
             InputError: If no image can be read.
         """
         module = DetectionDataModule(
-            self._data,
+            self.data,
             validate_split=self._split,
             image_size=image_size,
             rectangular=False,
@@ -103,7 +103,7 @@ class LabelledImages:
                     _add(metrics[name], found, batch)
             num_batches += 1
         if not num_batches:
-            raise InputError(f"{self._data}: none of the images of '{self._split}' could be read")
+            raise InputError(f"{self.data}: none of the images of '{self._split}' could be read")
         return {name: _figures(metrics[name]) for name in runs if name not in errors}, errors
 
 

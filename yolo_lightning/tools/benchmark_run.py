@@ -153,7 +153,16 @@ class Benchmark:
                 own.mkdir()
                 began = perf_counter()
                 with torch.inference_mode(False), torch.no_grad():
-                    ready = row.candidate.prepare(row.network, Setting(self._device, self._image_size, batch_size, own))
+                    ready = row.candidate.prepare(
+                        row.network,
+                        Setting(
+                            self._device,
+                            self._image_size,
+                            batch_size,
+                            own,
+                            None if self._images is None else self._images.data,
+                        ),
+                    )
                 call = self._call(row.network, ready, batch_size)
                 call()
                 wait_for(self._device)
