@@ -79,12 +79,13 @@ class BenchmarkFiles:
         self.rows: list[Row] = []
 
     def write(self) -> None:
-        """Writes ``benchmark.csv``.
+        """Writes ``benchmark.csv``, if there are rows.
 
         Raises:
             InputError: If it cannot be written.
         """
-        self._write("benchmark.csv", _COLUMNS, (self._cells(row) for row in self._measured))
+        if self._measured:
+            self._write("benchmark.csv", _COLUMNS, (self._cells(row) for row in self._measured))
 
     def add_profile(self, network: Network, layers: Sequence[Layer]) -> None:
         """Prints the layers of a network, and writes ``profile.csv``.
