@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.runs import CLASS_NAMES, check_run, write_shapes
+from tests.runs import CLASS_NAMES, run, write_shapes
 from tests.tools.test_benchmark import write_network
 from yolo_lightning.tools.benchmark_candidates import CANDIDATES
 
@@ -33,5 +33,8 @@ def test_commands(tmp_path: Path):
     write_network(tmp_path / "best.safetensors", "P5", CLASS_NAMES)
     for block in re.findall(r"```bash\n(.*?)```", PAGE, flags=re.DOTALL):
         for line in block.splitlines():
-            check_run(*shlex.split(line)[1:], cwd=tmp_path)
+            process = run(*shlex.split(line)[1:], cwd=tmp_path)
+            learnt_nothing = "--floor" in line
+            assert process.returncode == int(learnt_nothing), process.stdout + process.stderr
+            assert ("is not above 0.29" in process.stdout) == learnt_nothing
     assert len(list((tmp_path / "runs").iterdir())) == 4
