@@ -147,8 +147,8 @@ class BenchmarkFiles:
                 row.candidate.name,
                 *[row.network.label] * several,
                 _text(row.num_bytes and row.num_bytes / 1e6, 1),
-                _text(row.latency and row.latency.p50, 2),
-                _text(row.latency and row.latency.p95, 2),
+                _text(row.latency.p50 if row.latency else None, 2),
+                _text(row.latency.p95 if row.latency else None, 2),
                 _text(row.images_per_second, 1),
                 *[_text(row.figures.get("yolov5_map_50"), 3), _text(row.map, 3)] * has_map,
             ]
