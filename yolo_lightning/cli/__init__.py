@@ -23,6 +23,7 @@ TOOLS = {
     "explain": "yolo_lightning.tools.explain:explain",
     "export": "yolo_lightning.tools.export:export",
     "plot": "yolo_lightning.tools.plot:plot",
+    "prune": "yolo_lightning.tools.prune:prune",
     "report": "yolo_lightning.tools.html_report:report",
     "study": "yolo_lightning.tools.study:study",
     "wandb-sync": "yolo_lightning.tools.wandb_sync:wandb_sync",

@@ -41,6 +41,7 @@ from yolo_lightning.cli import TOOLS
 from yolo_lightning.cli.config_file import SaveResolvedConfig
 from yolo_lightning.cli.devices import BFloat16Weights, check_devices, default_precision
 from yolo_lightning.cli.logger import RunCSVLogger
+from yolo_lightning.cli.pruned import take_pruned_network
 from yolo_lightning.cli.resume import (
     check_checkpoint,
     check_not_finished,
@@ -139,7 +140,7 @@ class YOLOCLI(LightningCLI):
                 check_not_finished(checkpoint, path, given.trainer.max_epochs)
 
     def before_instantiate_classes(self) -> None:
-        """Completes the configuration that is saved: precision, and the model's class names, which are the data's.
+        """Completes the configuration that is saved: precision, a pruned network, the data's class names.
 
         Starting weights are left out where a checkpoint brings all.
         """
@@ -151,6 +152,7 @@ class YOLOCLI(LightningCLI):
             given.weights_only = True
             if "weights" in model:
                 model.weights = None
+        take_pruned_network(model)
         if model.get("class_names", ()) is None:
             with _input_errors():
                 model.class_names = _class_names(_build_data(given.data), str(self.subcommand), model.get("weights"))

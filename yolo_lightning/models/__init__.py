@@ -11,6 +11,7 @@ from yolo_lightning.models.head import Head, YOLOv5Head
 from yolo_lightning.models.inference import Inference
 from yolo_lightning.models.neck import PAFPN, Neck
 from yolo_lightning.models.official import official_layers, official_state_dict
+from yolo_lightning.models.pruned import PrunedDetector
 from yolo_lightning.models.saving import save_weights
 from yolo_lightning.models.slices import Slices
 from yolo_lightning.models.weights import TransferReport, detector_from_weights, load_weights, resolve_weights
@@ -24,6 +25,7 @@ __all__ = [
     "Head",
     "Inference",
     "Neck",
+    "PrunedDetector",
     "Slices",
     "TestTimeAugmentation",
     "TransferReport",

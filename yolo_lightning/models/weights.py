@@ -21,6 +21,7 @@ from yolo_lightning.models.head import YOLOv5Head
 from yolo_lightning.models.layers import scale_channels
 from yolo_lightning.models.neck import PAFPN
 from yolo_lightning.models.official import from_official, official_state_dict
+from yolo_lightning.models.pruned import pruned_description
 
 __all__ = ["TransferReport", "detector_from_weights", "load_weights", "resolve_weights"]
 
@@ -61,9 +62,12 @@ def load_weights(detector: Detector, path: str | Path) -> TransferReport:
 
     Raises:
         WeightsNotFoundError: If there is no such file.
-        InputError: If the file cannot be read, or no weight of it fits.
+        InputError: If the file cannot be read, or no weight of it fits, or it holds a pruned network and the detector
+            is another.
     """
-    tensors = _own_tensors(detector, read_checkpoint(resolve_weights(path)))
+    checkpoint = read_checkpoint(resolve_weights(path))
+    _check_pruned(detector, checkpoint, path)
+    tensors = _own_tensors(detector, checkpoint)
     own_anchors = getattr(detector.head, "has_own_anchors", False)
     report = _transfer(detector, tensors, kept=("head.anchors",) if own_anchors else ())
     # Biases and counters may fit by chance: another size of the same network shares their shapes.
@@ -143,6 +147,16 @@ def _check_official(path: Path, size: str) -> None:
     wrong = [name for name, tensor in expected.items() if name not in found or found[name].shape != tensor.shape]
     if wrong:
         raise InputError(f"it is no YOLOv5{size}: {len(wrong)} tensors are missing or of other shapes, as {wrong[0]}")
+
+
+def _check_pruned(detector: Detector, checkpoint: Checkpoint, path: str | Path) -> None:
+    """Layers that were not narrowed would fit any network, and be worth nothing in it."""
+    description = pruned_description(checkpoint)
+    if description is not None and getattr(detector, "channels", None) != description["init_args"].get("channels"):
+        raise InputError(
+            f"{path} holds a pruned network, of other widths than this one: make it with detector_from_weights(), or "
+            "leave model.detector out, so that the weights bring it"
+        )
 
 
 def _own_tensors(detector: Detector, checkpoint: Checkpoint) -> dict[str, Tensor]:
