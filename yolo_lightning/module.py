@@ -15,7 +15,15 @@ from torch.optim import SGD, Optimizer
 from yolo_lightning.errors import InputError
 from yolo_lightning.losses import YOLOv5Loss
 from yolo_lightning.metrics import DetectionMetrics, EvaluationData
-from yolo_lightning.models import Detector, Head, Inference, describe, detector_from_weights, load_weights
+from yolo_lightning.models import (
+    Detector,
+    Head,
+    Inference,
+    compile_detector,
+    describe,
+    detector_from_weights,
+    load_weights,
+)
 from yolo_lightning.ops import NMS, to_original
 from yolo_lightning.optim import LinearSchedule, Schedule, Warmup, parameter_groups, scale_weight_decay
 from yolo_lightning.runtimes import ExportedDetector, is_exported, load_exported
@@ -118,7 +126,7 @@ class DetectionModule(LightningModule):
         if channels_last:
             self.detector.to(memory_format=torch.channels_last)
         if compile and not self.is_exported:
-            _compile(self.detector)
+            compile_detector(self.detector)
         # In a tuple, so that they are no part of this module, nor of its checkpoints.
         self._others = tuple(self._load_other(path, compile) for path in ensemble)
         self.inference = inference([self.detector, *self._others], self.postprocess)
@@ -146,7 +154,7 @@ class DetectionModule(LightningModule):
         if self.channels_last:
             detector.to(memory_format=torch.channels_last)
         if compiled:
-            _compile(detector)
+            compile_detector(detector)
         return detector.eval().requires_grad_(False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
@@ -419,14 +427,6 @@ class DetectionModule(LightningModule):
 def _as_size(size: int | Sequence[int]) -> tuple[int, int]:
     height, width = (size, size) if isinstance(size, int) else size
     return height, width
-
-
-def _compile(detector: Detector) -> None:
-    """In place: no wrapper, whose name would be in every key of a checkpoint."""
-    # On GPUs this analysis of PyTorch fails at the pooling of SPPF once sizes vary (seen with 2.11).
-    analysis = "triton.coalesce_tiling_analysis"
-    known: list[str] = torch._inductor.list_options()
-    detector.compile(options={analysis: False} if analysis in known else {})
 
 
 def _in_originals(detections: Sequence[Detections], batch: Batch) -> list[Detections]:

@@ -126,5 +126,5 @@ def test_archives_with_more_in_them(program: bytes, name: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"x" * 1000])
 def test_damaged_files(content: bytes) -> None:
-    with pytest.raises(InputError, match="no program of torch.export, or is damaged"):
+    with pytest.raises(InputError, match=r"no program of torch\.export, or is damaged"):
         check_program(content)

@@ -14,6 +14,7 @@ __all__ = ["TOOLS", "main"]
 
 TOOLS = {
     "anchors": "yolo_lightning.tools.anchors:anchors",
+    "benchmark": "yolo_lightning.tools.benchmark:benchmark",
     "check": "yolo_lightning.tools.check:check",
     "compare": "yolo_lightning.tools.compare:compare",
     "dataset": "yolo_lightning.tools.dataset:dataset",

@@ -31,6 +31,6 @@ def write(job: Job, path: Path) -> None:
             warnings.simplefilter("ignore")
             traced = torch.jit.trace(job.network, (job.example,), strict=False, check_trace=False)  # type: ignore[no-untyped-call]
             frozen = torch.jit.freeze(traced)
-            torch.jit.save(frozen, str(path), _extra_files={CONTRACT_KEY: job.contract.to_json()})  # type: ignore[no-untyped-call]
+            torch.jit.save(frozen, str(path), _extra_files={CONTRACT_KEY: job.contract.to_json()})
     except (RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"PyTorch cannot trace this network: {first_line(error)}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,12 @@ import torch
 from yolo_lightning.data import SyntheticShapes, YOLODataset
 from yolo_lightning.data.base import DetectionDataset
 from yolo_lightning.data.checks import check_positive, round_up
-from yolo_lightning.data.transforms import letterbox
 from yolo_lightning.errors import InputError
 from yolo_lightning.export import FORMATS, Export, ExportOptions, Format, export_network, find_format
 from yolo_lightning.models import Detector, detector_from_weights, resolve_weights
 from yolo_lightning.runtimes import load_exported
 from yolo_lightning.tools.evaluation import evaluate_network
+from yolo_lightning.tools.export_images import calibration_batches, fitted_images
 from yolo_lightning.tools.report import print_line, print_table, text_table
 
 __all__ = ["ExportRun"]
@@ -109,7 +109,7 @@ class ExportRun:
             kind.name,
             path,
             self._options,
-            images=torch.from_numpy(self._batch(range(self._options.batch_size), self._images)),
+            images=torch.from_numpy(fitted_images(self._images, range(self._options.batch_size), self._size)),
             calibration=self._calibration if self._data is not None else None,
             overwrite=overwrite,
             judge=judge,
@@ -134,19 +134,8 @@ class ExportRun:
         return evaluate_network(detector, self._data, image_size=self._size, rectangular=rectangular)[_FIGURE]
 
     def _calibration(self) -> Iterator[npt.NDArray[np.uint8]]:
-        """Batches of training images, evenly spaced."""
         assert self._data is not None
-        images = YOLODataset(self._data, "train")
-        count = min(self._num_calibration, len(images))
-        chosen = np.linspace(0, len(images) - 1, count).round().astype(int).tolist()
-        size = self._options.batch_size
-        for start in range(0, max(len(chosen) - size + 1, 1), size):
-            yield self._batch(chosen[start : start + size], images)
-
-    def _batch(self, indices: Iterable[int], images: DetectionDataset) -> npt.NDArray[np.uint8]:
-        """(B, C, H, W) of some images; from the first again if there are too few."""
-        fitted = [letterbox(images.read_image(index % len(images)), self._size)[0] for index in indices]
-        return np.ascontiguousarray(np.stack(fitted).transpose(0, 3, 1, 2))
+        return calibration_batches(self._data, self._num_calibration, self._size, self._options.batch_size)
 
     def _shapes(self) -> DetectionDataset:
         return SyntheticShapes(split="val", num_val_images=self._options.batch_size, image_size=self._size)
