@@ -10,9 +10,9 @@ from time import perf_counter
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from yolo_lightning.models import Detector
+from yolo_lightning.tools.flops import flops_by_module
 from yolo_lightning.tools.latency import wait_for
 
 __all__ = ["Layer", "profile_network"]
@@ -61,7 +61,7 @@ def profile_network(detector: Detector, images: Tensor, *, depth: int = 2, secon
     plain = detector.eval()
     fused = plain.fuse()
     layers = dict(_layers(plain, depth))
-    flops = _count_flops(plain, images)
+    flops = flops_by_module(plain, images.shape)
     watches = [_Stopwatch(network, layers, images.device) for network in (plain, fused)]
     for _ in range(_WARMUP):
         for network in (plain, fused):
@@ -100,19 +100,6 @@ def _layers(
         for child_name, child in module.named_children():
             inner = level + (not isinstance(child, nn.ModuleList | nn.ModuleDict))
             yield from _layers(child, depth, f"{name}.{child_name}".lstrip("."), inner)
-
-
-def _count_flops(detector: Detector, images: Tensor) -> dict[str, int]:
-    """Operations of each module by name, as PyTorch counts them."""
-    counter = FlopCounterMode(display=False)
-    with counter:
-        detector(images)
-    root = type(detector).__name__
-    return {
-        str(name).removeprefix(root).lstrip("."): sum(counts.values())
-        for name, counts in counter.get_flop_counts().items()
-        if str(name) == root or str(name).startswith(f"{root}.")
-    }
 
 
 class _Stopwatch:

@@ -16,6 +16,7 @@ from lightning.pytorch import Trainer
 
 from yolo_lightning.callbacks import EvaluationSpeed
 from yolo_lightning.data import DetectionDataModule
+from yolo_lightning.data.checks import round_up
 from yolo_lightning.errors import InputError
 from yolo_lightning.inference.networks import Precision, resolve_device
 from yolo_lightning.models import detector_from_weights, resolve_weights
@@ -95,7 +96,7 @@ def candidates(weights: Sequence[str], class_names: Sequence[str], sizes: Sequen
                 "the data it was trained for"
             )
         stride = detector.strides[-1]
-        rounded = {size: -(-size // stride) * stride for size in sizes}
+        rounded = {size: round_up(size, stride)[0][0] for size in sizes}
         changed = [f"{size} is {used}" for size, used in rounded.items() if used != size]
         note = f"{label}: sides are multiples of {stride}: {', '.join(changed)}" if changed else ""
         found.append(Candidate(path, label, tuple(sorted(set(rounded.values()))), note))
