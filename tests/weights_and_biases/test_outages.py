@@ -101,6 +101,16 @@ def test_a_server_that_comes_back(bench: Bench, undisturbed: Bench) -> None:
 
 
 @pytest.mark.slow
+def test_uploads_are_taken_and_never_answered(bench: Bench, undisturbed: Bench) -> None:
+    """The client itself would wait for them for ever."""
+    with bench.server.failing("storage/upload", status=HANG):
+        output = bench.fit()
+    assert output.count("yolo-lightning wandb-sync") == 1
+    bench.sync_twice()
+    check_same(bench, undisturbed)
+
+
+@pytest.mark.slow
 def test_artifacts_are_refused(bench: Bench, undisturbed: Bench) -> None:
     """As where a quota is used up or a right is missing: figures and pictures come all the same."""
     with bench.server.failing("CreateArtifact", status=403):
