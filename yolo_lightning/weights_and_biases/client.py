@@ -14,8 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_warn
-
 from yolo_lightning.artifacts import import_wandb
 from yolo_lightning.errors import InputError
 from yolo_lightning.weights_and_biases.address import RunAddress
@@ -115,8 +113,8 @@ def reopen_run(folder: Path, address: RunAddress, *, finish_timeout: float) -> A
     )
 
 
-def finish_run(run: Any, exit_code: int, timeout: float) -> bool:
-    """Ends a run; whether the client has sent all that it had.
+def finish_run(run: Any, exit_code: int, timeout: float) -> str | None:
+    """Ends a run; says what kept the client from sending all that it had, None if nothing did.
 
     Args:
         run: It, opened with ``finish_timeout``.
@@ -124,25 +122,26 @@ def finish_run(run: Any, exit_code: int, timeout: float) -> bool:
         timeout: That ``finish_timeout``. It does not end an upload that a server took and never answers; a while after
             it the client's process is ended, and what it had not sent is left in its files.
     """
-    watchdog = threading.Timer(timeout + _GRACE_SECONDS, _kill_service)
+    killed = threading.Event()
+    watchdog = threading.Timer(timeout + _GRACE_SECONDS, _kill_service, (killed,))
     watchdog.daemon = True
     watchdog.start()
     try:
         run.finish(exit_code=exit_code)
-    except TimeoutError:
-        return False
     except Exception as error:
-        if watchdog.is_alive():  # otherwise it is the reason
-            rank_zero_warn(f"The run does not end well at W&B: {error!r}")
-        return False
+        too_slow = isinstance(error, TimeoutError) or killed.is_set()
+        return f"it did not take it in {timeout:g} seconds" if too_slow else repr(error)
     finally:
         watchdog.cancel()
-    return True
+    # The client has been seen to tell that it sent all to a server that answered nothing.
+    silent = run.settings.mode == "online" and not is_reachable(run.settings.base_url)
+    return "it does not answer" if silent else None
 
 
-def _kill_service() -> None:
+def _kill_service(killed: threading.Event) -> None:
     """Ends the process that sends; the client has no way to."""
     wandb = import_wandb()
+    killed.set()
     with suppress(AttributeError):
         wandb.setup()._connection._proc._process.kill()
     with suppress(Exception):  # it tells a process that is no more; what counts is that it does not do so at the exit

@@ -324,14 +324,14 @@ class RunWandbLogger(Logger):
         if self.preempted:
             self._try(self._run.mark_preempting)
         exit_code = 0 if status == "success" else self.exit_code
-        has_all = finish_run(self._run, exit_code, self._finish_timeout) and not left
+        reason = finish_run(self._run, exit_code, self._finish_timeout)
         if self._uploader is not None and not self._uploader.online:
             rank_zero_info(f"`yolo-lightning wandb-sync {self._directory}` sends this run to W&B")
-        elif not has_all:
+        elif reason is not None or left:
             lacks = f"{len(left)} of the run's artifacts" if left else "all of the run"
-            rank_zero_warn(
-                f"W&B has not got {lacks} yet: `yolo-lightning wandb-sync {self._directory}` sends what it lacks"
-            )
+            because = f" ({reason})" if reason is not None else ""
+            remedy = f"`yolo-lightning wandb-sync {self._directory}` sends what it lacks"
+            rank_zero_warn(f"W&B has not got {lacks} yet{because}: {remedy}")
         self._run = self._uploader = None
         self._let_go()
 
