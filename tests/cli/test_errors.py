@@ -123,7 +123,6 @@ def test_message(case: str, config: Path, shapes: Path, tmp_path: Path, capsys: 
     [
         ([], ["fit,validate,test,predict"]),
         (["train"], ["train", "fit"]),
-        (["fit", "--config=none.yaml"], ["none.yaml"]),
         (["fit", "--model.depth=1"], ["depth", "not accepted"]),
         (["fit", "--data.btach_size=1"], ["btach_size", "not accepted"]),
         (["fit", "--trainer.num_epochs=1"], ["num_epochs"]),

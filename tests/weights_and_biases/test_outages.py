@@ -65,14 +65,7 @@ def test_no_answer_at_the_start(bench: Bench, undisturbed: Bench) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "how",
-    [
-        DROP,
-        # finish_timeout of the client does not end an upload that the server took before it fell silent
-        pytest.param(HANG, marks=pytest.mark.xfail(reason="the client may wait for ever for an upload", strict=False)),
-    ],
-)
+@pytest.mark.parametrize("how", [DROP, HANG])
 def test_no_answer_from_the_first_epoch_on(how: int, bench: Bench, undisturbed: Bench) -> None:
     with bench.server.failing(status=how, when=bench.has_epochs(1)):
         output = bench.fit()
@@ -98,6 +91,16 @@ def test_a_server_that_comes_back(bench: Bench, undisturbed: Bench) -> None:
     assert "wandb-sync" not in output
     check_same(bench, undisturbed)
     assert "Nothing was to be sent." in bench.sync()
+
+
+@pytest.mark.slow
+def test_uploads_are_taken_and_never_answered(bench: Bench, undisturbed: Bench) -> None:
+    """The client itself would wait for them for ever."""
+    with bench.server.failing("storage/upload", status=HANG):
+        output = bench.fit(f"{LOGGER}upload_timeout=20")
+    assert output.count("yolo-lightning wandb-sync") == 1
+    bench.sync_twice()
+    check_same(bench, undisturbed)
 
 
 @pytest.mark.slow

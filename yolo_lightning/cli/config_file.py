@@ -1,16 +1,22 @@
-"""The configuration of a run as a file that repeats it."""
+"""Configurations: those that come with the library, and that of a run as a file that repeats it."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
+from yolo_lightning.errors import InputError
 from yolo_lightning.models import YOLOv5Head
+from yolo_lightning.shipped import find_config, shipped_configs
 from yolo_lightning.weights_and_biases import RunWandbLogger
 
-__all__ = ["SaveResolvedConfig"]
+__all__ = ["SaveResolvedConfig", "use_shipped_configs"]
 
+_OPTION = "--config"
 _ANCHORS = "model.init_args.detector.init_args.head.init_args.anchors"
 
 
@@ -32,3 +38,29 @@ class SaveResolvedConfig(SaveConfigCallback):
         for logger in trainer.loggers:
             if isinstance(logger, RunWandbLogger):
                 logger.log_hyperparams(yaml.safe_load(self.parser.dump(self.config, skip_none=False)))
+
+
+def use_shipped_configs(args: Sequence[str]) -> list[str]:
+    """Arguments in which ``--config quickstart``, or ``configs/quickstart.yaml``, is the library's file of that name.
+
+    A file that exists is the user's own.
+
+    Raises:
+        InputError: If there is neither.
+    """
+    words = list(args)
+    for position, word in enumerate(words):
+        if word == _OPTION and position + 1 < len(words):
+            words[position + 1] = _config(words[position + 1])
+        elif word.startswith(f"{_OPTION}="):
+            words[position] = f"{_OPTION}={_config(word.partition('=')[2])}"
+    return words
+
+
+def _config(name: str) -> str:
+    is_content = not name or name.startswith("-") or any(sign in name for sign in "{:\n")
+    if is_content or Path(name).exists():
+        return name
+    if (found := find_config(name)) is None:
+        raise InputError(f"{_OPTION} {name}: there is no such file, nor a shipped one: {', '.join(shipped_configs())}")
+    return str(found)

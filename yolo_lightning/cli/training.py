@@ -38,7 +38,7 @@ from yolo_lightning.callbacks import (
     StepTimes,
 )
 from yolo_lightning.cli import TOOLS
-from yolo_lightning.cli.config_file import SaveResolvedConfig
+from yolo_lightning.cli.config_file import SaveResolvedConfig, use_shipped_configs
 from yolo_lightning.cli.devices import BFloat16Weights, check_devices, default_precision
 from yolo_lightning.cli.logger import RunCSVLogger
 from yolo_lightning.cli.pruned import take_pruned_network
@@ -239,7 +239,7 @@ def run(args: Sequence[str]) -> None:
             DetectionModule,
             DetectionDataModule,
             save_config_callback=SaveResolvedConfig,
-            args=resume_from_wandb(args),
+            args=use_shipped_configs(resume_from_wandb(args)),
             seed_everything_default=0,
             subclass_mode_model=True,
             subclass_mode_data=True,

@@ -6,9 +6,11 @@ import http.client
 import os
 import shutil
 import ssl
+import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from yolo_lightning.errors import InputError
 from yolo_lightning.weights_and_biases.address import RunAddress
 from yolo_lightning.weights_and_biases.secrets import git_settings, hidden_arguments
 
-__all__ = ["RUN_FOLDER", "is_reachable", "open_run", "reopen_run"]
+__all__ = ["RUN_FOLDER", "finish_run", "is_reachable", "open_run", "reopen_run"]
 
 RUN_FOLDER = "wandb"
 """Folder of a run directory that holds all that is W&B's."""
@@ -25,6 +27,7 @@ RUN_FOLDER = "wandb"
 _DATA_FOLDER = "data"
 _TRANSMIT_SECONDS = 2  # what a killed process loses; by default 15
 _INIT_SECONDS = 30.0
+_GRACE_SECONDS = 10.0
 _PROBE_SECONDS = 3.0
 _PROBES = 3
 
@@ -108,6 +111,41 @@ def reopen_run(folder: Path, address: RunAddress, *, finish_timeout: float) -> A
         resume="must",
         settings=wandb.Settings(**settings),
     )
+
+
+def finish_run(run: Any, exit_code: int, timeout: float) -> str | None:
+    """Ends a run; says what kept the client from sending all that it had, None if nothing did.
+
+    Args:
+        run: It, opened with ``finish_timeout``.
+        exit_code: What W&B is told.
+        timeout: That ``finish_timeout``. It does not end an upload that a server took and never answers; a while after
+            it the client's process is ended, and what it had not sent is left in its files.
+    """
+    killed = threading.Event()
+    watchdog = threading.Timer(timeout + _GRACE_SECONDS, _kill_service, (killed,))
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        run.finish(exit_code=exit_code)
+    except Exception as error:
+        too_slow = isinstance(error, TimeoutError) or killed.is_set()
+        return f"it did not take it in {timeout:g} seconds" if too_slow else repr(error)
+    finally:
+        watchdog.cancel()
+    # The client has been seen to tell that it sent all to a server that answered nothing.
+    silent = run.settings.mode == "online" and not is_reachable(run.settings.base_url)
+    return "it does not answer" if silent else None
+
+
+def _kill_service(killed: threading.Event) -> None:
+    """Ends the process that sends; the client has no way to."""
+    wandb = import_wandb()
+    killed.set()
+    with suppress(AttributeError):
+        wandb.setup()._connection._proc._process.kill()
+    with suppress(Exception):  # it tells a process that is no more; what counts is that it does not do so at the exit
+        wandb.teardown()
 
 
 def is_reachable(base_url: str) -> bool:

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zer
 
 from yolo_lightning.artifacts import import_wandb, public_api
 from yolo_lightning.weights_and_biases.address import RunAddress
-from yolo_lightning.weights_and_biases.client import open_run
+from yolo_lightning.weights_and_biases.client import finish_run, open_run
 from yolo_lightning.weights_and_biases.history import MARK, logged_epochs
 from yolo_lightning.weights_and_biases.ledger import LEDGER_FILE, Ledger
 from yolo_lightning.weights_and_biases.run_folder import RUN_FILE, run_lock
@@ -323,27 +323,17 @@ class RunWandbLogger(Logger):
         left = self._uploader.close(timeout) if self._uploader is not None else []
         if self.preempted:
             self._try(self._run.mark_preempting)
-        has_all = self._finish_run(0 if status == "success" else self.exit_code) and not left
+        exit_code = 0 if status == "success" else self.exit_code
+        reason = finish_run(self._run, exit_code, self._finish_timeout)
         if self._uploader is not None and not self._uploader.online:
             rank_zero_info(f"`yolo-lightning wandb-sync {self._directory}` sends this run to W&B")
-        elif not has_all:
+        elif reason is not None or left:
             lacks = f"{len(left)} of the run's artifacts" if left else "all of the run"
-            rank_zero_warn(
-                f"W&B has not got {lacks} yet: `yolo-lightning wandb-sync {self._directory}` sends what it lacks"
-            )
+            because = f" ({reason})" if reason is not None else ""
+            remedy = f"`yolo-lightning wandb-sync {self._directory}` sends what it lacks"
+            rank_zero_warn(f"W&B has not got {lacks} yet{because}: {remedy}")
         self._run = self._uploader = None
         self._let_go()
-
-    def _finish_run(self, exit_code: int) -> bool:
-        """Whether the client has sent all that it had."""
-        try:
-            self._run.finish(exit_code=exit_code)
-        except TimeoutError:
-            return False
-        except Exception as error:
-            rank_zero_warn(f"The run does not end well at W&B: {error!r}")
-            return False
-        return True
 
 
 def wandb_logger(trainer: Trainer) -> RunWandbLogger | None:

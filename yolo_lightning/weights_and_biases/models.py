@@ -108,7 +108,7 @@ class WandbModels(Callback):
         assert logger.uploader is not None
         assert logger.address is not None
         files = {CHECKPOINT_FILE: checkpoints / CHECKPOINT_FILE, **{name: logger.directory / name for name in _FILES}}
-        kept = stage(logger.directory, f"model-epoch-{epoch}", files)
+        kept = stage(logger.directory, f"model-epoch-{epoch}", files, replaced=(CHECKPOINT_FILE,))
         if CHECKPOINT_FILE not in kept:
             raise FileNotFoundError(f"{checkpoints / CHECKPOINT_FILE} is not written; leave checkpoint.save_last on")
         metadata = {

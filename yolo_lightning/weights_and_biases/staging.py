@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,15 +16,15 @@ __all__ = ["release", "stage", "staging_folder"]
 _FOLDER = "staging"
 
 
-def stage(directory: Path, name: str, files: Mapping[str, Path]) -> dict[str, str]:
+def stage(directory: Path, name: str, files: Mapping[str, Path], *, replaced: Collection[str] = ()) -> dict[str, str]:
     """Keeps files as they are now; those that exist.
-
-    Costs no room where the file system has links, for what replaces a file is another one; elsewhere it copies.
 
     Args:
         directory: The run directory.
         name: A folder of its own among what is kept.
         files: The files by the names to keep them under.
+        replaced: Names of those that are never written to, only replaced by others: where the file system has links
+            they cost no room. The others are copied.
 
     Returns:
         The absolute paths of those kept, by name.
@@ -36,7 +36,7 @@ def stage(directory: Path, name: str, files: Mapping[str, Path]) -> dict[str, st
     kept = {}
     for target, file in files.items():
         if file.is_file():
-            _keep(file, folder / target)
+            _keep(file, folder / target, link=target in replaced)
             kept[target] = str(folder / target)
     return kept
 
@@ -67,9 +67,10 @@ def release(entry: Entry, directory: Path) -> None:
                 path.parent.rmdir()
 
 
-def _keep(file: Path, target: Path) -> None:
+def _keep(file: Path, target: Path, *, link: bool) -> None:
     target.unlink(missing_ok=True)
-    try:
-        os.link(file, target)
-    except OSError:
-        shutil.copyfile(file, target)
+    if link:
+        with suppress(OSError):
+            os.link(file, target)
+            return
+    shutil.copyfile(file, target)
