@@ -30,7 +30,6 @@ from yolo_lightning.models import Detector, detector_from_weights
 from yolo_lightning.runtimes import RUNTIMES, load_exported
 from yolo_lightning.tools.evaluation import evaluate_network
 from yolo_lightning.tools.export_images import calibration_batches, fitted_images
-from yolo_lightning.tools.report import print_table, text_table
 from yolo_lightning.types import Detections
 
 __all__ = ["main"]
@@ -48,8 +47,8 @@ class Kind(NamedTuple):
     @property
     def path(self) -> Path:
         """What it is called."""
-        mark = f"-{'dynamic' if self.dynamic else 'static'}{'-int8' if self.int8 else ''}"
-        return Path(f"network{mark}{FORMATS[self.format].suffix}")
+        mark = f"{'dynamic' if self.dynamic else 'static'}{'-int8' if self.int8 else ''}"
+        return Path(f"{mark}{FORMATS[self.format].suffix}")
 
 
 class Distance(NamedTuple):
@@ -133,26 +132,17 @@ def main() -> None:
     wanted = {dynamic: evaluate(detector, rectangular=dynamic) for dynamic in (False, True)}
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.output or Path(temporary)
-        rows = []
+        print(f"{options.weights.name}, {options.size} pixels, {len(pictures)} pictures")
+        print("file                         mAP  network's  difference  found by both   boxes    scores")
         for kind in kinds(options.formats.split(","), options.int8):
             path = export(detector, names, kind, folder, options.size, options.data)
-            found = evaluate(load_exported(path), rectangular=kind.dynamic)
+            found, network = evaluate(load_exported(path), rectangular=kind.dynamic), wanted[kind.dynamic]
             shown = pictures if kind.dynamic else squares
             exported = load(path, device="cpu", size=options.size)
             apart = distance(exported(shown).detections, plain(shown).detections)
-            rows.append(
-                [
-                    path.name,
-                    f"{wanted[kind.dynamic]:.5f}",
-                    f"{found:.5f}",
-                    f"{found - wanted[kind.dynamic]:+.5f}",
-                    f"{apart.found} / {apart.wanted}",
-                    f"{apart.box:.4f}",
-                    f"{apart.score:.5f}",
-                ]
-            )
-    columns = ("file", "network's mAP", "file's mAP", "difference", "found / by network", "boxes ±px", "scores ±")
-    print_table(text_table(columns, rows, f"{options.weights.name}, {options.size} pixels"))
+            maps = f"{found:7.5f}  {network:7.5f}    {found - network:+8.5f}"
+            boxes = f"{apart.found:6} {apart.wanted:6}  ±{apart.box:.4f}  ±{apart.score:.5f}"
+            print(f"{path.name:26} {maps}  {boxes}", flush=True)
 
 
 if __name__ == "__main__":
