@@ -46,8 +46,7 @@ class ExportedNetwork(nn.Module):
             images = images.permute(0, 3, 1, 2).to(torch.float32) / 255
         detector = self.detector
         # Without the detector's check of sides, which exporters would trace.
-        raw = detector.head(detector.neck(detector.backbone(images.to(self.dtype))))
-        rows = detector.decode_rows(raw)
+        rows = detector.head.rows(detector.neck(detector.backbone(images.to(self.dtype))))
         if self.suppression is None:
             return rows
         found = [_suppress(rows[position], position, self.suppression) for position in range(self.num_images)]
