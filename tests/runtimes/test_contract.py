@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,8 @@ def test_written_and_read(tmp_path: Path) -> None:
     assert Contract.read(tmp_path / "a.onnx.json") == written
     assert written.files[0].name == "a.onnx"
     assert Contract.from_text(CONTRACT.to_json(), "here") == CONTRACT
+    unbounded = replace(CONTRACT, tolerance=None)
+    assert Contract.from_text(unbounded.to_json(), "here") == unbounded
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -187,7 +188,7 @@ def _contract(
         output=Output("detections", "detections") if options.nms else Output("output0", "rows"),
         thresholds=options.thresholds,
         suppression=suppression,
-        tolerance=TOLERANCES[options.precision].box,
+        tolerance=box if math.isfinite(box := TOLERANCES[options.precision].box) else None,
         libraries=(
             Library("yolo-lightning", __version__),
             *(Library(name, version(name)) for name in dict.fromkeys(("torch", *libraries))),

@@ -46,8 +46,7 @@ class ExportedNetwork(nn.Module):
             images = images.permute(0, 3, 1, 2).to(torch.float32) / 255
         detector = self.detector
         # Without the detector's check of sides, which exporters would trace.
-        raw = detector.head(detector.neck(detector.backbone(images.to(self.dtype))))
-        rows = detector.decode_rows(raw)
+        rows = detector.head.rows(detector.neck(detector.backbone(images.to(self.dtype))))
         if self.suppression is None:
             return rows
         found = [_suppress(rows[position], position, self.suppression) for position in range(self.num_images)]
@@ -56,6 +55,9 @@ class ExportedNetwork(nn.Module):
 
 def _suppress(rows_NK: Tensor, image: int, suppression: Suppression) -> Tensor:
     """Detections (n, 7) of an image, by descending score; each box is one of its best class."""
+    # No score is above its objectness: the best class is sought for few boxes only.
+    (likely,) = (rows_NK[:, 4] > suppression.confidence).nonzero(as_tuple=True)
+    rows_NK = rows_NK[likely]
     probability, labels = rows_NK[:, 5:].max(-1)
     scores = probability * rows_NK[:, 4]
     (kept,) = (scores > suppression.confidence).nonzero(as_tuple=True)

@@ -100,10 +100,6 @@ class Detector(Part):
         """As :meth:`decode`; may leave out boxes that score no more than the threshold in all images of the batch."""
         return self.head.decode_above(raw, threshold) if type(self).decode is Detector.decode else self.decode(raw)
 
-    def decode_rows(self, raw: tuple[Tensor, ...]) -> Tensor:
-        """(B, N, 5 + C) as exported YOLOv5 networks give it; see :meth:`Head.decode_rows`."""
-        return self.head.decode_rows(raw)
-
     def fuse(self) -> Self:
         """A copy in evaluation mode with batch normalisation folded into the convolutions: faster, not for training."""
         fused = copy.deepcopy(self).eval()

@@ -159,7 +159,8 @@ class Contract:
         output: What it answers.
         thresholds: What ``rows`` are usually read with.
         suppression: That in the file; None without one.
-        tolerance: Pixels by which a box may differ from the network's, as was checked when the file was made.
+        tolerance: Pixels by which a box may differ from the network's, as was checked when the file was made; None if
+            any number.
         libraries: What made it.
         files: Files of the export, the first of them the one to open; empty where the contract is inside the file.
     """
@@ -173,13 +174,15 @@ class Contract:
     output: Output
     thresholds: Thresholds
     suppression: Suppression | None
-    tolerance: float
+    tolerance: float | None
     libraries: tuple[Library, ...]
     files: tuple[ExportedFile, ...] = ()
 
     def to_json(self) -> str:
         """As text."""
-        return json.dumps({"format": _FORMAT, "version": _VERSION, **asdict(self)}, indent=2, ensure_ascii=False)
+        return json.dumps(
+            {"format": _FORMAT, "version": _VERSION, **asdict(self)}, indent=2, ensure_ascii=False, allow_nan=False
+        )
 
     @classmethod
     def from_text(cls, text: str | bytes, where: object) -> Self:
