@@ -24,7 +24,7 @@ from yolo_lightning.export.golden import Difference, Golden, make_golden
 from yolo_lightning.export.network import ExportedNetwork
 from yolo_lightning.export.options import ExportOptions, Format, Job, find_format
 from yolo_lightning.models import Detector
-from yolo_lightning.runtimes import RUNTIMES, contract_path, golden_path, load_exported
+from yolo_lightning.runtimes import contract_path, golden_path
 from yolo_lightning.runtimes.contract import Contract, Input, Letterboxing, Library, Output, Suppression
 
 __all__ = ["TOLERANCES", "Export", "Tolerance", "export_network"]
@@ -104,6 +104,8 @@ def export_network(
     if options.int8 and calibration is None:
         raise InputError("int8 needs images to take ranges from: give --data")
     options = replace(options, image_size=_rounded(options.image_size, detector.strides[-1]))
+    if kind.name == "safetensors":
+        options = replace(options, dynamic=True)  # weights are for images of any size
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists: --overwrite replaces it, --output writes elsewhere")
     job = _job(detector, class_names, kind, options, libraries, calibration)
@@ -113,7 +115,7 @@ def export_network(
         made = folder / path.name
         kind.write(job, made)
         contract = _describe(made, job.contract, golden)
-        difference = _check(made, golden, options.precision) if kind.name in RUNTIMES else None
+        difference = _check(kind, made, golden, options.precision)
         judge(made)
         _keep(made, path)
     return Export(path, contract, difference)
@@ -154,7 +156,7 @@ def _job(
         for batch in calibration():
             yield np.moveaxis(batch, 1, -1) if options.preprocess else (batch / np.float32(255)).astype(np.float32)
 
-    return Job(network, contract, example, options, inputs if calibration is not None else None)
+    return Job(network, detector, contract, example, options, inputs if calibration is not None else None)
 
 
 def _contract(
@@ -204,9 +206,13 @@ def _describe(made: Path, contract: Contract, golden: Golden) -> Contract:
     return contract.write(contract_path(made), {file.name: file for file in files if file.is_file()})
 
 
-def _check(made: Path, golden: Golden, precision: str) -> Difference:
+def _check(kind: Format, made: Path, golden: Golden, precision: str) -> Difference | None:
+    """How far the file is from the network; None if it cannot be run here."""
     try:
-        difference = golden.compare(load_exported(made))
+        exported = kind.load(made)
+        if exported is None:
+            return None
+        difference = golden.compare(exported)
     except InputError as error:
         raise InputError(f"the exported file does not work: {error}") from error
     tolerance = TOLERANCES[precision]

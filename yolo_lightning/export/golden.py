@@ -12,8 +12,8 @@ from torch import Tensor
 
 from yolo_lightning.errors import InputError
 from yolo_lightning.export.network import ExportedNetwork
+from yolo_lightning.models import Detector
 from yolo_lightning.paths import replacing
-from yolo_lightning.runtimes import ExportedDetector
 
 __all__ = ["Difference", "Golden", "make_golden"]
 
@@ -61,14 +61,15 @@ class Golden:
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **arrays)
 
-    def compare(self, exported: ExportedDetector) -> Difference:
+    @torch.inference_mode()
+    def compare(self, exported: Detector) -> Difference:
         """Runs an exported file on the images.
 
         Raises:
             InputError: If it has other rows, or other detections.
         """
         images = torch.from_numpy(self.images).float() / 255
-        (answer,) = exported(images)
+        answer = exported.decode_rows(exported(images))
         if self.detections is not None:
             return _compare_detections(torch.from_numpy(self.detections), answer)
         index, wanted = torch.from_numpy(self.index), torch.from_numpy(self.rows)
