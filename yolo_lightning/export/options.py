@@ -141,7 +141,7 @@ class Format:
             InputError: If the file cannot be opened.
         """
         if self.name in RUNTIMES:
-            return load_exported(path)
+            return load_exported(path, allow_native_code=True)
         load: Callable[[Path], Detector] | None = getattr(import_module(self.module), "load", None)
         return None if load is None else load(path)
 
@@ -171,6 +171,7 @@ FORMATS = _formats(
     ("openvino", "_openvino_model", "OpenVINO, for Intel processors", "dynamic half int8 nms preprocess"),
     ("torchscript", ".torchscript", "TorchScript, for libtorch", "dynamic half nms preprocess"),
     ("torch_export", ".pt2", "torch.export, for PyTorch without the network's code", "dynamic half preprocess"),
+    ("aotinductor", ".aoti.pt2", "AOTInductor, compiled for processors like this one", "dynamic nms preprocess"),
     ("safetensors", "-weights.safetensors", "safetensors, weights for this library and others", "dynamic half"),
 )
 """By name."""

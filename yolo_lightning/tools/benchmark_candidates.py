@@ -23,6 +23,7 @@ __all__ = ["CANDIDATES", "Candidate", "Network", "Ready", "Setting", "default_ca
 
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
 _CALIBRATION_IMAGES = 100
+_ON_CPU = ("aotinductor", "openvino")
 Run = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Images (B, C, H, W) float32 in 0…1 to boxes (B, N, 4) and scores (B, N, classes) before suppression."""
 
@@ -136,7 +137,7 @@ def _exported(kind: Format, precision: Precision) -> Callable[[Network, Setting]
             images=torch.from_numpy(fitted_images(shapes, range(count), size)),
             calibration=None if setting.data is None else calibration,
         )
-        detector = load_exported(path, setting.device)
+        detector = load_exported(path, setting.device, allow_native_code=True)
         if precision == "bfloat16":  # the runtime's choice: the file is that for float32
             contract = replace(detector.contract, precision=precision)
             run_file = RUNTIMES[kind.name].open_file(path, contract, setting.device)
@@ -153,7 +154,7 @@ def _num_bytes(path: Path) -> int:
 
 
 def _candidates_of(kind: Format) -> Iterator[Candidate]:
-    device: Literal["cpu"] | None = "cpu" if kind.name == "openvino" else None
+    device: Literal["cpu"] | None = "cpu" if kind.name in _ON_CPU else None
     yield Candidate(kind.name, f"{kind.about}; float32", _exported(kind, "float32"), device)
     if kind.name == "openvino":
         yield Candidate(f"{kind.name}-bf16", f"{kind.about}; bfloat16", _exported(kind, "bfloat16"), "cpu")
