@@ -29,6 +29,7 @@ from yolo_lightning.runtimes.contract import Contract, Input, Letterboxing, Libr
 
 __all__ = ["TOLERANCES", "Export", "Tolerance", "export_network"]
 
+_FIRST = ("model.xml", "Manifest.json")
 _OPERATORS = {"onnx": "onnx", "openvino": "onnx", "tensorrt": "tensorrt"}
 
 
@@ -200,10 +201,12 @@ def _contract(
 def _describe(made: Path, contract: Contract, golden: Golden) -> Contract:
     """Contract and golden pair beside the file, or in the directory."""
     golden.write(golden_path(made))
-    files = (
-        sorted(made.iterdir(), key=lambda file: file.suffix != ".xml") if made.is_dir() else [made, golden_path(made)]
+    if not made.is_dir():
+        return contract.write(contract_path(made), {file.name: file for file in (made, golden_path(made))})
+    files = sorted(
+        (file for file in made.rglob("*") if file.is_file()), key=lambda file: (file.name not in _FIRST, file)
     )
-    return contract.write(contract_path(made), {file.name: file for file in files if file.is_file()})
+    return contract.write(contract_path(made), {file.relative_to(made).as_posix(): file for file in files})
 
 
 def _check(kind: Format, made: Path, golden: Golden, precision: str) -> Difference | None:

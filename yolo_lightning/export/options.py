@@ -141,7 +141,8 @@ class Format:
             InputError: If the file cannot be opened.
         """
         if self.name in RUNTIMES:
-            return load_exported(path, allow_native_code=True)
+            device = "cuda" if self.name == "tensorrt" else "cpu"
+            return load_exported(path, device, allow_native_code=True)
         load: Callable[[Path], Detector] | None = getattr(import_module(self.module), "load", None)
         return None if load is None else load(path)
 
@@ -172,6 +173,10 @@ FORMATS = _formats(
     ("torchscript", ".torchscript", "TorchScript, for libtorch", "dynamic half nms preprocess"),
     ("torch_export", ".pt2", "torch.export, for PyTorch without the network's code", "dynamic half preprocess"),
     ("aotinductor", ".aoti.pt2", "AOTInductor, compiled for processors like this one", "dynamic nms preprocess"),
+    ("executorch", ".pte", "ExecuTorch, for telephones, computed by XNNPACK", "preprocess"),
+    ("litert", ".tflite", "LiteRT, once TensorFlow Lite, for telephones", "preprocess"),
+    ("tensorrt", ".engine", "TensorRT, for GPUs of NVIDIA", "dynamic half int8 nms preprocess"),
+    ("coreml", "_coreml_model", "CoreML, for the devices of Apple", "half"),
     ("safetensors", "-weights.safetensors", "safetensors, weights for this library and others", "dynamic half"),
 )
 """By name."""

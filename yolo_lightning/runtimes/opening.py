@@ -44,8 +44,11 @@ class Runtime:
 
 RUNTIMES = {
     "aotinductor": Runtime(".aoti.pt2", "yolo_lightning.runtimes.aotinductor", native=True),
+    "executorch": Runtime(".pte", "yolo_lightning.runtimes.executorch"),
+    "litert": Runtime(".tflite", "yolo_lightning.runtimes.litert"),
     "onnx": Runtime(".onnx", "yolo_lightning.runtimes.onnx"),
     "openvino": Runtime("_openvino_model", "yolo_lightning.runtimes.openvino"),
+    "tensorrt": Runtime(".engine", "yolo_lightning.runtimes.tensorrt"),
     "torch_export": Runtime(".pt2", "yolo_lightning.runtimes.torch_export"),
     "torchscript": Runtime(".torchscript", "yolo_lightning.runtimes.torchscript"),
 }

@@ -79,7 +79,7 @@ class ExportRun:
 
     def __call__(self, formats: str, *, output: Path | None, overwrite: bool) -> int:
         """Exports to formats, separated by commas; 1 if one of them fails, else 0."""
-        kinds = list(FORMATS.values()) if formats == "all" else [find_format(name) for name in formats.split(",")]
+        kinds = _available() if formats == "all" else [find_format(name) for name in formats.split(",")]
         folder = self._path.parent if output is None else output
         rows, failed = [], False
         for kind in kinds:
@@ -143,8 +143,21 @@ class ExportRun:
         return SyntheticShapes(split="val", num_val_images=self._options.batch_size, image_size=self._size)
 
 
+def _available() -> list[Format]:
+    """All formats whose libraries are there; tells which are left out."""
+    kinds = []
+    for kind in FORMATS.values():
+        try:
+            kind.check_libraries()
+        except InputError as error:
+            print_line(f"{kind.name}: left out: {error}")
+        else:
+            kinds.append(kind)
+    return kinds
+
+
 def _row(made: Export, lost: list[float]) -> list[str]:
-    files = [made.path] if made.path.is_file() else [file for file in made.path.iterdir() if file.is_file()]
+    files = [made.path] if made.path.is_file() else [file for file in made.path.rglob("*") if file.is_file()]
     size = sum(file.stat().st_size for file in files) / 1e6
     difference = made.difference
     return [
