@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.export.test_exporting import IMAGES, assert_alike, export, pictures
+from tests.export.single import IMAGES, assert_finds_the_same, export_tiny
 from tests.inference.conftest import CLASS_NAMES, tiny_detector
 from yolo_lightning.errors import InputError
 from yolo_lightning.export import FORMATS, ExportOptions, export_network
-from yolo_lightning.inference import Predictor, load
+from yolo_lightning.inference import load
 from yolo_lightning.runtimes import contract_path, load_exported
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -23,9 +23,8 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="AOTIndu
 @pytest.mark.slow
 @needs_compiler
 def test_a_package_for_any_size_finds_what_the_network_finds(tmp_path: Path) -> None:
-    path = export("aotinductor", tmp_path, dynamic=True)
-    plain = Predictor(tiny_detector(), CLASS_NAMES, device="cpu", size=64)
-    assert_alike(load(path, device="cpu", allow_native_code=True), plain, pictures((64, 64), (64, 96), (64, 64)))
+    path = export_tiny("aotinductor", tmp_path, dynamic=True)
+    assert_finds_the_same(load(path, device="cpu", size=64, allow_native_code=True), (64, 48))
     with pytest.raises(InputError, match=r"tiny\.aoti\.pt2: holds machine code.*allow_native_code"):
         load(path)
     contract_path(path).unlink()
@@ -35,9 +34,8 @@ def test_a_package_for_any_size_finds_what_the_network_finds(tmp_path: Path) -> 
 @pytest.mark.slow
 @needs_compiler
 def test_a_package_with_suppression_answers_with_detections(tmp_path: Path) -> None:
-    path = export("aotinductor", tmp_path, nms=True)
-    plain = Predictor(tiny_detector(), CLASS_NAMES, device="cpu", size=64)
-    assert_alike(load(path, device="cpu", allow_native_code=True), plain, pictures((64, 64), (64, 64), (64, 64)))
+    path = export_tiny("aotinductor", tmp_path, nms=True)
+    assert_finds_the_same(load(path, device="cpu", allow_native_code=True))
 
 
 def test_nothing_is_opened_under_another_name(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.export.test_exporting import IMAGES, export
+from tests.export.single import IMAGES, export_tiny
 from tests.inference.conftest import CLASS_NAMES, tiny_detector
 from yolo_lightning.errors import InputError
 from yolo_lightning.export import ExportOptions, coreml, export_network
@@ -42,7 +42,7 @@ def test_the_model_takes_and_answers_what_the_contract_says(half: bool, tmp_path
 def test_the_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "coremltools", None)
     with pytest.raises(InputError, match=r"coremltools is needed .*yolo-lightning\[coreml\]"):
-        export("coreml", tmp_path)
+        export_tiny("coreml", tmp_path)
 
 
 @pytest.mark.parametrize("option", ["dynamic", "int8", "nms", "preprocess"])

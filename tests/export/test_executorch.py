@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.export.test_exporting import IMAGES, export, pictures
+from tests.export.single import IMAGES, assert_finds_the_same, export_tiny
 from tests.inference.conftest import CLASS_NAMES, tiny_detector
 from yolo_lightning.errors import InputError
 from yolo_lightning.export import ExportOptions, export_network
-from yolo_lightning.inference import Predictor, load
+from yolo_lightning.inference import load
 from yolo_lightning.runtimes import contract_path, load_exported
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -19,15 +19,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.mark.slow
 def test_the_program_finds_what_the_network_finds(tmp_path: Path) -> None:
     pytest.importorskip("executorch", reason="the extra executorch is not installed")
-    path = export("executorch", tmp_path)
-    images = pictures((64, 64), (64, 64), (64, 64))  # three for a file of two
-    found = load(path, device="cpu")(images).detections
-    wanted = Predictor(tiny_detector(), CLASS_NAMES, device="cpu", size=64)(images).detections
-    assert sum(len(each) for each in wanted) > len(images)
-    for one, other in zip(found, wanted, strict=True):
-        assert one.labels.tolist() == other.labels.tolist()
-        assert (one.boxes - other.boxes).abs().max() < 0.5
-        assert (one.scores - other.scores).abs().max() < 5e-3
+    path = export_tiny("executorch", tmp_path)
+    assert_finds_the_same(load(path, device="cpu"), pixels=0.5)
     contract_path(path).unlink()
     assert load_exported(path).contract.class_names == CLASS_NAMES  # the contract is inside, too
     path.write_bytes(b"PK" + path.read_bytes()[2:400])
@@ -45,7 +38,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
 def test_the_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "executorch.exir", None)
     with pytest.raises(InputError, match=r"executorch is needed .*yolo-lightning\[executorch\]"):
-        export("executorch", tmp_path)
+        export_tiny("executorch", tmp_path)
 
 
 @pytest.mark.parametrize("option", ["dynamic", "half", "int8", "nms"])

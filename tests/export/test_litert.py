@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.export.test_exporting import IMAGES, assert_alike, export, pictures
+from tests.export.single import IMAGES, assert_finds_the_same, export_tiny
 from tests.inference.conftest import CLASS_NAMES, tiny_detector
 from yolo_lightning.errors import InputError
 from yolo_lightning.export import ExportOptions, export_network
-from yolo_lightning.inference import Predictor, load
+from yolo_lightning.inference import load
 from yolo_lightning.runtimes import load_exported
 from yolo_lightning.runtimes.contract import Contract, contract_path
 
@@ -21,9 +21,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("preprocess", [False, True])
 def test_the_file_finds_what_the_network_finds(preprocess: bool, tmp_path: Path) -> None:
     pytest.importorskip("litert_torch", reason="litert-torch is not installed")
-    path = export("litert", tmp_path, preprocess=preprocess)
-    plain = Predictor(tiny_detector(), CLASS_NAMES, device="cpu", size=64)
-    assert_alike(load(path, device="cpu"), plain, pictures((64, 64), (64, 64), (64, 64)))  # three for a file of two
+    path = export_tiny("litert", tmp_path, preprocess=preprocess)
+    assert_finds_the_same(load(path, device="cpu"))
     contract = Contract.read(contract_path(path))
     path.write_bytes(path.read_bytes()[:2000])
     contract.write(contract_path(path), {path.name: path})
@@ -34,7 +33,7 @@ def test_the_file_finds_what_the_network_finds(preprocess: bool, tmp_path: Path)
 def test_the_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "litert_torch", None)
     with pytest.raises(InputError, match=r"litert-torch is needed .*yolo-lightning\[litert\]"):
-        export("litert", tmp_path)
+        export_tiny("litert", tmp_path)
 
 
 @pytest.mark.parametrize("option", ["dynamic", "half", "int8", "nms"])

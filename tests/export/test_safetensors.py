@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from tests.export.networks import calm_detector
+from tests.export.single import fresh_detector
 from tests.inference.conftest import CLASS_NAMES, tiny_detector
 from yolo_lightning.errors import InputError
 from yolo_lightning.export import ExportOptions, export_network
@@ -29,7 +29,7 @@ def export(folder: Path, *, half: bool = False) -> Path:
     path = folder / "tiny-weights.safetensors"
     options = ExportOptions(image_size=(64, 64), half=half)
     made = export_network(
-        calm_detector() if half else tiny_detector(), CLASS_NAMES, "safetensors", path, options, images=IMAGES
+        fresh_detector() if half else tiny_detector(), CLASS_NAMES, "safetensors", path, options, images=IMAGES
     )
     assert made.difference is not None
     assert made.difference.box <= (0.5 if half else 0)

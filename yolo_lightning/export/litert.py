@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from yolo_lightning.errors import InputError
 from yolo_lightning.export.options import Job
@@ -35,13 +36,23 @@ def write(job: Job, path: Path) -> None:
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)  # the converter tells of every step
     try:
-        with warnings.catch_warnings(), quiet_exporters(), torch.no_grad():
+        with warnings.catch_warnings(), quiet_exporters(), torch.no_grad(), _Products():
             warnings.simplefilter("ignore")
             litert.convert(job.network, (job.example,)).export(str(path))
     except Exception as error:  # its own classes have no common one
         raise InputError(f"litert-torch cannot convert this network: {first_line(error)}") from error
     finally:
         logging.disable(disabled)
+
+
+class _Products(TorchFunctionMode):
+    """Traces squares as products, which are the same numbers: LiteRT has no powers of tensors of five axes."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Replaces one function by another."""
+        if func in (torch.square, torch.Tensor.square):
+            return torch.mul(args[0], args[0])
+        return func(*args, **(kwargs or {}))
 
 
 def _converter() -> Any:

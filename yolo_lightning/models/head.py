@@ -202,8 +202,7 @@ def _boxes_of_level(raw_BAHWK: Tensor, anchors_A2: Tensor, stride: int) -> tuple
     columns = torch.arange(width, device=raw_BAHWK.device, dtype=dtype)
     cells = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
     centers = (probability[..., :2] * 2 + (cells - 0.5)) * stride
-    doubled = probability[..., 2:4] * 2
-    sizes = doubled * doubled * anchors_A2.to(dtype)[:, None, None]  # LiteRT has no power of tensors of five axes
+    sizes = (probability[..., 2:4] * 2).square() * anchors_A2.to(dtype)[:, None, None]
     return centers, sizes, probability
 
 

@@ -67,7 +67,7 @@ def read_contract(path: Path) -> str | None:
 def _allocator(tensorrt: Any, device: torch.device) -> Any:
     """Memory for an answer whose length is known only when it is there, as that of suppression is."""
 
-    class Allocator(tensorrt.IOutputAllocator):  # type: ignore[name-defined,misc]
+    class Allocator(tensorrt.IOutputAllocator):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self._memory = torch.empty(0, dtype=torch.uint8, device=device)
