@@ -53,6 +53,7 @@ def pictures(*shapes: tuple[int, int]) -> list[np.ndarray]:
 CASES = [
     (name, kind)
     for name, each in FORMATS.items()
+    if name in ("onnx", "openvino", "torchscript", "torch_export")  # others have tests of their own
     for kind, options in OPTIONS.items()
     if all(option in each.abilities for option, value in options.items() if value is True)
 ]

@@ -25,11 +25,12 @@ from yolo_lightning.export.golden import Difference, Golden, make_golden
 from yolo_lightning.export.network import ExportedNetwork
 from yolo_lightning.export.options import ExportOptions, Format, Job, find_format
 from yolo_lightning.models import Detector
-from yolo_lightning.runtimes import RUNTIMES, contract_path, golden_path, load_exported
+from yolo_lightning.runtimes import contract_path, golden_path
 from yolo_lightning.runtimes.contract import Contract, Input, Letterboxing, Library, Output, Suppression
 
 __all__ = ["TOLERANCES", "Export", "Tolerance", "export_network"]
 
+_FIRST = ("model.xml", "Manifest.json")
 _OPERATORS = {"onnx": "onnx", "openvino": "onnx", "tensorrt": "tensorrt"}
 
 
@@ -105,6 +106,8 @@ def export_network(
     if options.int8 and calibration is None:
         raise InputError("int8 needs images to take ranges from: give --data")
     options = replace(options, image_size=_rounded(options.image_size, detector.strides[-1]))
+    if kind.name == "safetensors":
+        options = replace(options, dynamic=True)  # weights are for images of any size
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists: --overwrite replaces it, --output writes elsewhere")
     job = _job(detector, class_names, kind, options, libraries, calibration)
@@ -114,7 +117,7 @@ def export_network(
         made = folder / path.name
         kind.write(job, made)
         contract = _describe(made, job.contract, golden)
-        difference = _check(made, golden, options.precision) if kind.name in RUNTIMES else None
+        difference = _check(kind, made, golden, options.precision)
         judge(made)
         _keep(made, path)
     return Export(path, contract, difference)
@@ -155,7 +158,7 @@ def _job(
         for batch in calibration():
             yield np.moveaxis(batch, 1, -1) if options.preprocess else (batch / np.float32(255)).astype(np.float32)
 
-    return Job(network, contract, example, options, inputs if calibration is not None else None)
+    return Job(network, detector, contract, example, options, inputs if calibration is not None else None)
 
 
 def _contract(
@@ -199,15 +202,21 @@ def _contract(
 def _describe(made: Path, contract: Contract, golden: Golden) -> Contract:
     """Contract and golden pair beside the file, or in the directory."""
     golden.write(golden_path(made))
-    files = (
-        sorted(made.iterdir(), key=lambda file: file.suffix != ".xml") if made.is_dir() else [made, golden_path(made)]
+    if not made.is_dir():
+        return contract.write(contract_path(made), {file.name: file for file in (made, golden_path(made))})
+    files = sorted(
+        (file for file in made.rglob("*") if file.is_file()), key=lambda file: (file.name not in _FIRST, file)
     )
-    return contract.write(contract_path(made), {file.name: file for file in files if file.is_file()})
+    return contract.write(contract_path(made), {file.relative_to(made).as_posix(): file for file in files})
 
 
-def _check(made: Path, golden: Golden, precision: str) -> Difference:
+def _check(kind: Format, made: Path, golden: Golden, precision: str) -> Difference | None:
+    """How far the file is from the network; None if it cannot be run here."""
     try:
-        difference = golden.compare(load_exported(made))
+        exported = kind.load(made)
+        if exported is None:
+            return None
+        difference = golden.compare(exported)
     except InputError as error:
         raise InputError(f"the exported file does not work: {error}") from error
     tolerance = TOLERANCES[precision]

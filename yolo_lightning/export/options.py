@@ -14,6 +14,8 @@ from torch import Tensor
 
 from yolo_lightning.errors import InputError
 from yolo_lightning.export.network import ExportedNetwork
+from yolo_lightning.models import Detector
+from yolo_lightning.runtimes import RUNTIMES, load_exported
 from yolo_lightning.runtimes.contract import Contract, Thresholds
 
 __all__ = ["FORMATS", "ExportOptions", "Format", "Job", "find_format"]
@@ -75,6 +77,7 @@ class Job:
 
     Args:
         network: The network.
+        detector: Of it, as it was given: not fused.
         contract: Of the file, without hashes; goes into the file where the format has a place for it.
         example: An input of the kind that the contract says.
         options: What was asked for.
@@ -82,6 +85,7 @@ class Job:
     """
 
     network: ExportedNetwork
+    detector: Detector
     contract: Contract
     example: Tensor
     options: ExportOptions
@@ -104,7 +108,7 @@ class Format:
         name: What ``--format`` calls it.
         suffix: End of the file's name.
         about: What it is, in a few words.
-        module: Has ``write(job, path)`` and ``libraries()``.
+        module: Has ``write(job, path)`` and ``libraries()``; and ``load(path)``, if no runtime opens the file.
         abilities: What it can be asked for.
     """
 
@@ -129,6 +133,18 @@ class Format:
             InputError: If one is missing; the message names the extra that installs it.
         """
         return tuple(import_module(self.module).libraries())
+
+    def load(self, path: Path) -> Detector | None:
+        """The network in a file that was just written; None if such files cannot be run here.
+
+        Raises:
+            InputError: If the file cannot be opened.
+        """
+        if self.name in RUNTIMES:
+            device = "cuda" if self.name == "tensorrt" else "cpu"
+            return load_exported(path, device, allow_native_code=True)
+        load: Callable[[Path], Detector] | None = getattr(import_module(self.module), "load", None)
+        return None if load is None else load(path)
 
     def check(self, options: ExportOptions) -> None:
         """Makes sure that the format can do what is asked for.
@@ -156,6 +172,12 @@ FORMATS = _formats(
     ("openvino", "_openvino_model", "OpenVINO, for Intel processors", "dynamic half int8 nms preprocess"),
     ("torchscript", ".torchscript", "TorchScript, for libtorch", "dynamic half nms preprocess"),
     ("torch_export", ".pt2", "torch.export, for PyTorch without the network's code", "dynamic half preprocess"),
+    ("aotinductor", ".aoti.pt2", "AOTInductor, compiled for processors like this one", "dynamic nms preprocess"),
+    ("executorch", ".pte", "ExecuTorch, for telephones, computed by XNNPACK", "preprocess"),
+    ("litert", ".tflite", "LiteRT, once TensorFlow Lite, for telephones", "preprocess"),
+    ("tensorrt", ".engine", "TensorRT, for GPUs of NVIDIA", "dynamic half int8 nms preprocess"),
+    ("coreml", "_coreml_model", "CoreML, for the devices of Apple", "half"),
+    ("safetensors", "-weights.safetensors", "safetensors, weights for this library and others", "dynamic half"),
 )
 """By name."""
 

@@ -44,6 +44,7 @@ def load(
     pretrained: bool = True,
     force_reload: bool = False,
     operating_point: bool | str | Path = False,
+    allow_native_code: bool = False,
     **settings: Any,
 ) -> Predictor:
     """Makes a predictor of weights: ``load("yolov5s.pt")("bus.jpg").show()``.
@@ -62,6 +63,8 @@ def load(
         force_reload: Downloads a published file again.
         operating_point: Takes the confidence thresholds chosen on validation, and the settings of suppression that they
             presume: those stored beside the weights if True, or the file given. What ``settings`` say wins.
+        allow_native_code: Also opens exported files that hold machine code, which then does what it likes: those of
+            AOTInductor (``.aoti.pt2``).
         **settings: See :class:`yolo_lightning.inference.settings.Settings`. Which classes to report is set
             afterwards, by ``predictor.classes``, or in a call.
 
@@ -75,7 +78,7 @@ def load(
         raise InputError("there are no weights: give a file, or the name of a published one such as yolov5s.pt")
     chosen = resolve_device(device)
     loaded = [
-        _load_exported(file, chosen, precision, channels, classes)
+        _load_exported(file, chosen, precision, channels, classes, allow_native_code)
         if is_exported(file)
         else _load_one(file, channels, classes, pretrained, force_reload)
         for file in files
@@ -90,9 +93,14 @@ def load(
 
 
 def _load_exported(
-    file: Weights, device: torch.device, precision: str, channels: int | None, classes: int | Sequence[str] | None
+    file: Weights,
+    device: torch.device,
+    precision: str,
+    channels: int | None,
+    classes: int | Sequence[str] | None,
+    allow_native_code: bool,
 ) -> tuple[Detector, tuple[str, ...]]:
-    detector = load_exported(file, device)
+    detector = load_exported(file, device, allow_native_code=allow_native_code)
     if precision != "float32":
         raise InputError(f"{file} computes in {detector.contract.precision}, as it was exported: leave precision out")
     names, num_classes = _class_names(classes, detector.contract.class_names)

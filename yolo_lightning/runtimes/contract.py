@@ -251,8 +251,8 @@ def golden_path(path: Path) -> Path:
 
 
 def _check_file(path: Path, file: ExportedFile) -> None:
-    if Path(file.name).name != file.name:
-        raise InputError(f"{path}: {file.name!r} is no plain name of a file")
+    if not file.name or Path(file.name).is_absolute() or ".." in Path(file.name).parts:
+        raise InputError(f"{path}: {file.name!r} is no plain name of a file of the export")
     other = path.parent / file.name
     if not other.is_file():
         raise InputError(f"{other}: is missing, though {path.name} names it: copy all files of the export")

@@ -24,10 +24,12 @@ class Runtime:
         suffix: End of the file's name, or of the directory's.
         module: Has ``open_file(path, contract, device) -> Run`` and ``read_contract(path) -> str | None``, the contract
             inside a file.
+        native: Whether to open a file is to run machine code that it holds.
     """
 
     suffix: str
     module: str
+    native: bool = False
 
     @property
     def open_file(self) -> Callable[[Path, Contract, torch.device], Run]:
@@ -41,12 +43,16 @@ class Runtime:
 
 
 RUNTIMES = {
+    "aotinductor": Runtime(".aoti.pt2", "yolo_lightning.runtimes.aotinductor", native=True),
+    "executorch": Runtime(".pte", "yolo_lightning.runtimes.executorch"),
+    "litert": Runtime(".tflite", "yolo_lightning.runtimes.litert"),
     "onnx": Runtime(".onnx", "yolo_lightning.runtimes.onnx"),
     "openvino": Runtime("_openvino_model", "yolo_lightning.runtimes.openvino"),
+    "tensorrt": Runtime(".engine", "yolo_lightning.runtimes.tensorrt"),
     "torch_export": Runtime(".pt2", "yolo_lightning.runtimes.torch_export"),
     "torchscript": Runtime(".torchscript", "yolo_lightning.runtimes.torchscript"),
 }
-"""By the name that the contract has for it."""
+"""By the name that the contract has for it; the first whose suffix fits is meant."""
 
 
 def is_exported(path: str | Path) -> bool:
@@ -54,7 +60,9 @@ def is_exported(path: str | Path) -> bool:
     return _runtime_of(Path(path)) is not None
 
 
-def load_exported(path: str | Path, device: str | torch.device = "cpu") -> ExportedDetector:
+def load_exported(
+    path: str | Path, device: str | torch.device = "cpu", *, allow_native_code: bool = False
+) -> ExportedDetector:
     """Opens an exported file.
 
     TorchScript and ``.pt2`` files hold programs, as all exported files do; open those that you trust.
@@ -62,10 +70,11 @@ def load_exported(path: str | Path, device: str | torch.device = "cpu") -> Expor
     Args:
         path: The file, or the directory of an OpenVINO model. The contract lies beside it, or is inside.
         device: Where to run it.
+        allow_native_code: Also opens files that hold machine code, which then does what it likes: those of AOTInductor.
 
     Raises:
         InputError: If there is no such file, no contract, one of another file, or the runtime is not installed or
-            refuses the file.
+            refuses the file; or it holds machine code, which is not allowed.
     """
     path = Path(path)
     name = _runtime_of(path)
@@ -75,6 +84,11 @@ def load_exported(path: str | Path, device: str | torch.device = "cpu") -> Expor
     if not path.exists():
         raise InputError(f"{path}: does not exist; `yolo-lightning export` makes it")
     runtime = RUNTIMES[name]
+    if runtime.native and not allow_native_code:
+        raise InputError(
+            f"{path}: holds machine code, which could do anything. If you made it, or trust who did, open it in Python "
+            "with load(path, allow_native_code=True)"
+        )
     contract = _contract(path, runtime)
     if contract.runtime != name:
         raise InputError(f"{path}: its contract is of a file for {contract.runtime}, not for {name}")

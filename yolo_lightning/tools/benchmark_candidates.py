@@ -23,6 +23,7 @@ __all__ = ["CANDIDATES", "Candidate", "Network", "Ready", "Setting", "default_ca
 
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
 _CALIBRATION_IMAGES = 100
+_ON_CPU = ("aotinductor", "executorch", "litert", "openvino")
 Run = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Images (B, C, H, W) float32 in 0…1 to boxes (B, N, 4) and scores (B, N, classes) before suppression."""
 
@@ -136,7 +137,7 @@ def _exported(kind: Format, precision: Precision) -> Callable[[Network, Setting]
             images=torch.from_numpy(fitted_images(shapes, range(count), size)),
             calibration=None if setting.data is None else calibration,
         )
-        detector = load_exported(path, setting.device)
+        detector = load_exported(path, setting.device, allow_native_code=True)
         if precision == "bfloat16":  # the runtime's choice: the file is that for float32
             contract = replace(detector.contract, precision=precision)
             run_file = RUNTIMES[kind.name].open_file(path, contract, setting.device)
@@ -153,14 +154,18 @@ def _num_bytes(path: Path) -> int:
 
 
 def _candidates_of(kind: Format) -> Iterator[Candidate]:
-    device: Literal["cpu"] | None = "cpu" if kind.name == "openvino" else None
+    device: Literal["cpu", "cuda"] | None = None
+    if kind.name in _ON_CPU or kind.name == "tensorrt":
+        device = "cpu" if kind.name in _ON_CPU else "cuda"
     yield Candidate(kind.name, f"{kind.about}; float32", _exported(kind, "float32"), device)
     if kind.name == "openvino":
         yield Candidate(f"{kind.name}-bf16", f"{kind.about}; bfloat16", _exported(kind, "bfloat16"), "cpu")
-    if "half" in kind.abilities and device is None:
+    if "half" in kind.abilities and device != "cpu":
         yield Candidate(f"{kind.name}-fp16", f"{kind.about}; float16", _exported(kind, "float16"), "cuda")
     if "int8" in kind.abilities:
-        yield Candidate(f"{kind.name}-int8", f"{kind.about}; int8", _exported(kind, "int8"), "cpu", needs_data=True)
+        yield Candidate(
+            f"{kind.name}-int8", f"{kind.about}; int8", _exported(kind, "int8"), device or "cpu", needs_data=True
+        )
 
 
 CANDIDATES = {

@@ -41,7 +41,8 @@ def export(
     Args:
         weights: A published YOLOv5 file (downloaded if it is a bare name such as yolov5s.pt), a checkpoint of this
             library, or safetensors.
-        format: One of onnx, openvino, torchscript, torch_export; several, separated by commas; or all.
+        format: One of onnx, openvino, torchscript, torch_export, safetensors, aotinductor, executorch, litert,
+            coreml, tensorrt; several, separated by commas; or all, without those whose libraries are missing.
         image_size: Pixels of the side of the images, or [height, width]. With --dynamic the size that is tried.
         batch_size: Images in a batch.
         dynamic: Any batch, and any height and width that are multiples of the stride (with --nms the batch stays).

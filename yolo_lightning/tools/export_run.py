@@ -15,7 +15,6 @@ from yolo_lightning.data.checks import check_positive, round_up
 from yolo_lightning.errors import InputError
 from yolo_lightning.export import FORMATS, Export, ExportOptions, Format, export_network, find_format
 from yolo_lightning.models import Detector, detector_from_weights, resolve_weights
-from yolo_lightning.runtimes import load_exported
 from yolo_lightning.tools.evaluation import evaluate_network
 from yolo_lightning.tools.export_images import calibration_batches, fitted_images
 from yolo_lightning.tools.report import print_line, print_table, text_table
@@ -80,7 +79,7 @@ class ExportRun:
 
     def __call__(self, formats: str, *, output: Path | None, overwrite: bool) -> int:
         """Exports to formats, separated by commas; 1 if one of them fails, else 0."""
-        kinds = list(FORMATS.values()) if formats == "all" else [find_format(name) for name in formats.split(",")]
+        kinds = _available() if formats == "all" else [find_format(name) for name in formats.split(",")]
         folder = self._path.parent if output is None else output
         rows, failed = [], False
         for kind in kinds:
@@ -101,7 +100,7 @@ class ExportRun:
     def _export(self, kind: Format, path: Path, overwrite: bool, lost: list[float]) -> Export:
         def judge(made: Path) -> None:
             if self._data is not None:
-                lost.append(self._map_drop(made))
+                lost.extend(self._map_drop(kind, made))
 
         return export_network(
             self._detector,
@@ -115,18 +114,21 @@ class ExportRun:
             judge=judge,
         )
 
-    def _map_drop(self, made: Path) -> float:
-        """How much mAP the file loses; raises if that is too much."""
+    def _map_drop(self, kind: Format, made: Path) -> Iterator[float]:
+        """How much mAP the file loses, if it can be run here; raises if that is too much."""
+        exported = kind.load(made)
+        if exported is None:
+            return
         if self._map is None:
             self._map = self._evaluate(self._detector)
-        found = self._evaluate(load_exported(made))
+        found = self._evaluate(exported)
         drop = self._map - found
         if drop > self._max_map_drop:
             raise InputError(
                 f"the exported file has mAP {found:.4f} on {self._data}, the network {self._map:.4f}: it loses "
                 f"{drop:.4f}, more than {self._max_map_drop:g} (--max-map-drop)"
             )
-        return drop
+        yield drop
 
     def _evaluate(self, detector: Detector) -> float:
         assert self._data is not None
@@ -141,8 +143,21 @@ class ExportRun:
         return SyntheticShapes(split="val", num_val_images=self._options.batch_size, image_size=self._size)
 
 
+def _available() -> list[Format]:
+    """All formats whose libraries are there; tells which are left out."""
+    kinds = []
+    for kind in FORMATS.values():
+        try:
+            kind.check_libraries()
+        except InputError as error:
+            print_line(f"{kind.name}: left out: {error}")
+        else:
+            kinds.append(kind)
+    return kinds
+
+
 def _row(made: Export, lost: list[float]) -> list[str]:
-    files = [made.path] if made.path.is_file() else [file for file in made.path.iterdir() if file.is_file()]
+    files = [made.path] if made.path.is_file() else [file for file in made.path.rglob("*") if file.is_file()]
     size = sum(file.stat().st_size for file in files) / 1e6
     difference = made.difference
     return [
