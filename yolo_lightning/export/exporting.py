@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,29 +19,17 @@ from yolo_lightning import __version__
 from yolo_lightning.data.checks import round_up
 from yolo_lightning.data.transforms import PADDING_VALUE
 from yolo_lightning.errors import InputError
-from yolo_lightning.export.golden import Difference, Golden, make_golden
+from yolo_lightning.export.comparing import Difference, Tolerance
+from yolo_lightning.export.golden import Golden, make_golden
 from yolo_lightning.export.network import ExportedNetwork
 from yolo_lightning.export.options import ExportOptions, Format, Job, find_format
 from yolo_lightning.models import Detector
 from yolo_lightning.runtimes import RUNTIMES, contract_path, golden_path, load_exported
 from yolo_lightning.runtimes.contract import Contract, Input, Letterboxing, Library, Output, Suppression
 
-__all__ = ["TOLERANCES", "Export", "Tolerance", "export_network"]
+__all__ = ["TOLERANCES", "Export", "export_network"]
 
 _OPERATORS = {"onnx": "onnx", "openvino": "onnx", "tensorrt": "tensorrt"}
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How far an exported file may be from the network.
-
-    Args:
-        box: Pixels, of the corners of boxes.
-        score: Of scores.
-    """
-
-    box: float
-    score: float
 
 
 TOLERANCES = {
@@ -106,6 +93,8 @@ def export_network(
     options = replace(options, image_size=_rounded(options.image_size, detector.strides[-1]))
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists: --overwrite replaces it, --output writes elsewhere")
+    if path.is_dir() and not contract_path(path).is_file():
+        raise InputError(f"{path} is a directory that no export made: move it, or choose another --output")
     job = _job(detector, class_names, kind, options, libraries, calibration)
     plain = ExportedNetwork(detector)
     golden = make_golden(job.network, plain, images)
@@ -205,12 +194,12 @@ def _describe(made: Path, contract: Contract, golden: Golden) -> Contract:
 
 
 def _check(made: Path, golden: Golden, precision: str) -> Difference:
+    tolerance = TOLERANCES[precision]
     try:
-        difference = golden.compare(load_exported(made))
+        difference = golden.compare(load_exported(made), tolerance)
     except InputError as error:
         raise InputError(f"the exported file does not work: {error}") from error
-    tolerance = TOLERANCES[precision]
-    if not (difference.box <= tolerance.box and difference.score <= tolerance.score):
+    if not difference.is_within(tolerance):
         raise InputError(
             f"the exported file is not the network: boxes differ by up to {difference.box:.3g} pixels and scores by "
             f"up to {difference.score:.3g}, more than {tolerance.box:g} and {tolerance.score:g}"
@@ -233,9 +222,9 @@ def _beside(path: Path) -> Iterator[Path]:
 def _keep(made: Path, path: Path) -> None:
     """Moves the file and what belongs to it to where it is to be; the contract comes last."""
     try:
-        if path.is_dir():
-            shutil.rmtree(path)
         if made.is_dir():
+            if path.is_dir():
+                path.replace(made.with_name("replaced"))
             made.replace(path)
             return
         golden_path(made).replace(golden_path(path))
