@@ -23,6 +23,7 @@ from yolo_lightning.export.comparing import Difference, Tolerance
 from yolo_lightning.export.golden import Golden, make_golden
 from yolo_lightning.export.network import ExportedNetwork
 from yolo_lightning.export.options import ExportOptions, Format, Job, find_format
+from yolo_lightning.export.tracing import first_line
 from yolo_lightning.models import Detector
 from yolo_lightning.runtimes import RUNTIMES, contract_path, golden_path, load_exported
 from yolo_lightning.runtimes.contract import Contract, Input, Letterboxing, Library, Output, Suppression
@@ -197,8 +198,8 @@ def _check(made: Path, golden: Golden, precision: str) -> Difference:
     tolerance = TOLERANCES[precision]
     try:
         difference = golden.compare(load_exported(made), tolerance)
-    except InputError as error:
-        raise InputError(f"the exported file does not work: {error}") from error
+    except Exception as error:  # runtimes raise what they like
+        raise InputError(f"the exported file does not work: {first_line(error)}") from error
     if not difference.is_within(tolerance):
         raise InputError(
             f"the exported file is not the network: boxes differ by up to {difference.box:.3g} pixels and scores by "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +56,7 @@ def _export(job: Job) -> Any:
     if opset is not None and opset < LOWEST_OPSET:
         raise InputError(f"opset is {opset}; PyTorch exports {LOWEST_OPSET} or higher")
     try:
-        with warnings.catch_warnings(), quiet_exporters():
-            warnings.simplefilter("ignore")
+        with quiet_exporters():
             program = torch.onnx.export(
                 job.network,
                 (job.example,),
