@@ -47,7 +47,7 @@ def test_one_format_that_fails_does_not_stop_the_others(weights: Path, tmp_path:
     formats = ("--format", "onnx,torch_export,torchscript", "--nms", "--output", tmp_path / "made")
     process = run("export", weights, *SIZE, *formats, cwd=tmp_path)
     assert process.returncode == 1
-    lines = process.stdout.splitlines()
+    lines = [line for line in process.stdout.splitlines() if line.strip()]
     assert lines[0] == "torch_export: torch_export files cannot be exported with --nms; " + lines[0].rpartition("; ")[2]
     assert lines[0].endswith(" can")
     assert lines[1].split() == ["file", "MB", "boxes", "±px", "scores", "±", "mAP", "lost"]
@@ -66,7 +66,7 @@ def test_one_format_that_fails_does_not_stop_the_others(weights: Path, tmp_path:
 def test_int8_says_nothing_but_the_table(weights: Path, shapes: Path, tmp_path: Path) -> None:
     options = ("--format", "openvino,onnx", "--int8", "--data", shapes, "--calibration-images", 4, "--max-map-drop", 1)
     process = check_run("export", weights, *SIZE, *options, "--output", tmp_path, cwd=tmp_path)
-    lines = process.stdout.splitlines()
+    lines = [line for line in process.stdout.splitlines() if line.strip()]
     assert [line.split()[0] for line in lines[-3:-1]] == ["calm-int8_openvino_model", "calm-int8.onnx"]
     assert len(lines) <= 5, process.stdout
     assert process.stderr == ""
@@ -99,7 +99,7 @@ def test_a_file_that_loses_too_much_is_not_written(weights: Path, shapes: Path, 
 def test_detect_and_validate(made: Path, weights: Path, shapes: Path, config: Path, tmp_path: Path) -> None:
     pictures = shapes.parent / "images" / "val"
     found = {}
-    for name, path, more in (("file", made, ()), ("weights", weights, ("--size", "[64,64]"))):
+    for name, path, more in (("file", made, ()), ("weights", weights, ("--image-size", "[64,64]"))):
         options = ("--device", "cpu", "--save-json", "--name", name, *more)
         check_run("detect", path, pictures, *options, cwd=tmp_path)
         found[name] = json.loads((tmp_path / "runs" / name / "detections.json").read_text())
