@@ -72,8 +72,8 @@ def test_the_file_finds_what_the_network_finds(name: str, kind: str, exported: G
             wanted = calm_detector()
             wanted_rows = wanted.decode_rows(wanted(IMAGES.float() / 255))
         assert not torch.equal(rows, wanted_rows)
-        assert (rows - wanted_rows)[..., 4:].abs().mean() < 0.02
-        assert (rows - wanted_rows)[..., :4].abs().mean() < 2
+        assert (rows - wanted_rows)[..., 4:].abs().mean() < 0.05
+        assert (rows - wanted_rows)[..., :4].abs().mean() < 5
         return
     assert made.difference.compared >= 40
     predictor = load(made.path, device="cpu", size=64, **SETTINGS)
@@ -185,18 +185,16 @@ def test_a_damaged_graph_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.slow
 def test_a_graph_with_damaged_suppression_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def loosen(graph: Any) -> None:
+    def tighten(graph: Any) -> None:
         """The overlap from which boxes go is another."""
         names = {node.input[3] for node in graph.node if node.op_type == "NonMaxSuppression"}
         tensors = [tensor for tensor in graph.initializer if tensor.name in names]
         assert tensors
         for tensor in tensors:
-            set_tensor(tensor, lambda values: np.full_like(values, 0.95))
+            set_tensor(tensor, lambda values: np.full_like(values, 0.01))
 
-    damage_graph(monkeypatch, loosen)
-    with pytest.raises(
-        InputError, match=r"does not work: it finds objects of one class that overlap by more than 0\.5"
-    ):
+    damage_graph(monkeypatch, tighten)
+    with pytest.raises(InputError, match=r"does not work: it misses an object of class \d"):
         export("onnx", tmp_path, **KINDS["nms"])
     assert not list(tmp_path.iterdir())
 
@@ -361,9 +359,9 @@ def test_an_opset_that_the_runtime_lacks(exported: Get, tmp_path: Path, monkeypa
     model = onnx.load(exported("onnx", "static").path)
     model.opset_import[0].version = 99
     onnx.save(model, tmp_path / "new.onnx")
-    with pytest.raises(InputError, match=r"new\.onnx: onnxruntime cannot open it .*opset 99"):
+    with pytest.raises(InputError, match=r"(?is)new\.onnx: onnxruntime cannot open it .*opset 99"):
         load(tmp_path / "new.onnx")
-    with pytest.raises(InputError, match=r"opset 99|opset_version 99|version 99"):
+    with pytest.raises(InputError, match=r"opset is 99; the onnx that is installed knows no higher one"):
         export("onnx", tmp_path / "made", opset=99)
     assert not list((tmp_path / "made").iterdir())
     made = export("onnx", tmp_path / "made", opset=18)
