@@ -1,7 +1,8 @@
 """Networks as files for other runtimes, checked against the network before they are kept."""
 
-from yolo_lightning.export.exporting import TOLERANCES, Export, Tolerance, export_network
-from yolo_lightning.export.golden import Difference, Golden
+from yolo_lightning.export.comparing import Difference, Tolerance
+from yolo_lightning.export.exporting import TOLERANCES, Export, export_network
+from yolo_lightning.export.golden import Golden
 from yolo_lightning.export.options import FORMATS, ExportOptions, Format, find_format
 
 __all__ = [

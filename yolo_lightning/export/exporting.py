@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,30 +20,19 @@ from yolo_lightning import __version__
 from yolo_lightning.data.checks import round_up
 from yolo_lightning.data.transforms import PADDING_VALUE
 from yolo_lightning.errors import InputError
-from yolo_lightning.export.golden import Difference, Golden, make_golden
+from yolo_lightning.export.comparing import Difference, Tolerance
+from yolo_lightning.export.golden import Golden, make_golden
 from yolo_lightning.export.network import ExportedNetwork
 from yolo_lightning.export.options import ExportOptions, Format, Job, find_format
+from yolo_lightning.export.tracing import first_line
 from yolo_lightning.models import Detector
 from yolo_lightning.runtimes import contract_path, golden_path
 from yolo_lightning.runtimes.contract import Contract, Input, Letterboxing, Library, Output, Suppression
 
-__all__ = ["TOLERANCES", "Export", "Tolerance", "export_network"]
+__all__ = ["TOLERANCES", "Export", "export_network"]
 
 _FIRST = ("model.xml", "Manifest.json")
 _OPERATORS = {"onnx": "onnx", "openvino": "onnx", "tensorrt": "tensorrt"}
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How far an exported file may be from the network.
-
-    Args:
-        box: Pixels, of the corners of boxes.
-        score: Of scores.
-    """
-
-    box: float
-    score: float
 
 
 TOLERANCES = {
@@ -110,6 +98,8 @@ def export_network(
         options = replace(options, dynamic=True)  # weights are for images of any size
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists: --overwrite replaces it, --output writes elsewhere")
+    if path.is_dir() and not contract_path(path).is_file():
+        raise InputError(f"{path} is a directory that no export made: move it, or choose another --output")
     job = _job(detector, class_names, kind, options, libraries, calibration)
     plain = ExportedNetwork(detector)
     golden = make_golden(job.network, plain, images)
@@ -212,15 +202,14 @@ def _describe(made: Path, contract: Contract, golden: Golden) -> Contract:
 
 def _check(kind: Format, made: Path, golden: Golden, precision: str) -> Difference | None:
     """How far the file is from the network; None if it cannot be run here."""
-    try:
-        exported = kind.load(made)
-        if exported is None:
-            return None
-        difference = golden.compare(exported)
-    except InputError as error:
-        raise InputError(f"the exported file does not work: {error}") from error
     tolerance = TOLERANCES[precision]
-    if not (difference.box <= tolerance.box and difference.score <= tolerance.score):
+    try:
+        if (exported := kind.load(made)) is None:
+            return None
+        difference = golden.compare(exported, tolerance)
+    except Exception as error:  # runtimes raise what they like
+        raise InputError(f"the exported file does not work: {first_line(error)}") from error
+    if not difference.is_within(tolerance):
         raise InputError(
             f"the exported file is not the network: boxes differ by up to {difference.box:.3g} pixels and scores by "
             f"up to {difference.score:.3g}, more than {tolerance.box:g} and {tolerance.score:g}"
@@ -243,9 +232,9 @@ def _beside(path: Path) -> Iterator[Path]:
 def _keep(made: Path, path: Path) -> None:
     """Moves the file and what belongs to it to where it is to be; the contract comes last."""
     try:
-        if path.is_dir():
-            shutil.rmtree(path)
         if made.is_dir():
+            if path.is_dir():
+                path.replace(made.with_name("replaced"))
             made.replace(path)
             return
         golden_path(made).replace(golden_path(path))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +55,11 @@ def _export(job: Job) -> Any:
     opset = job.options.opset
     if opset is not None and opset < LOWEST_OPSET:
         raise InputError(f"opset is {opset}; PyTorch exports {LOWEST_OPSET} or higher")
+    highest = require("onnx", "onnx", "to export to ONNX").defs.onnx_opset_version()
+    if opset is not None and opset > highest:
+        raise InputError(f"opset is {opset}; the onnx that is installed knows no higher one than {highest}")
     try:
-        with warnings.catch_warnings(), quiet_exporters():
-            warnings.simplefilter("ignore")
+        with quiet_exporters():
             program = torch.onnx.export(
                 job.network,
                 (job.example,),
@@ -72,7 +73,11 @@ def _export(job: Job) -> Any:
     except Exception as error:  # its own classes have no common one
         raise InputError(f"PyTorch cannot export this network to ONNX: {first_line(error)}") from error
     assert program is not None
-    return program.model_proto
+    model = program.model_proto
+    made = next(used.version for used in model.opset_import if used.domain == "")
+    if opset not in (None, made):  # where the exporter cannot convert, it says so in a log and goes on
+        raise InputError(f"PyTorch exports this network in opset {made}, not in {opset}: leave --opset out")
+    return model
 
 
 def _add_metadata(model: Any, job: Job) -> None:

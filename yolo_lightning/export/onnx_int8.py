@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from yolo_lightning.errors import InputError
 from yolo_lightning.export.options import Job
-from yolo_lightning.export.tracing import first_line
+from yolo_lightning.export.tracing import first_line, quiet_exporters
 from yolo_lightning.extras import require
 
 __all__ = ["quantize"]
@@ -47,12 +45,8 @@ def quantize(source: Path, path: Path, job: Job, *, symmetric: bool = False) -> 
             return None if batch is None else {job.contract.input.name: batch}
 
     prepared = source.with_name("prepared.onnx")
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)  # the tool warns there of what was done above it
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet_exporters():
             shapes.quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
             tool.quantize_static(
                 str(prepared),
@@ -70,7 +64,6 @@ def quantize(source: Path, path: Path, job: Job, *, symmetric: bool = False) -> 
     except Exception as error:  # its own classes have no common one
         raise InputError(f"onnxruntime cannot quantize this network: {first_line(error)}") from error
     finally:
-        root.setLevel(level)
         prepared.unlink(missing_ok=True)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from yolo_lightning.errors import InputError
 from yolo_lightning.export import onnx
 from yolo_lightning.export.options import Job
-from yolo_lightning.export.tracing import first_line
+from yolo_lightning.export.tracing import first_line, quiet_exporters
 from yolo_lightning.extras import require
 
 __all__ = ["libraries", "write"]
@@ -18,7 +18,8 @@ __all__ = ["libraries", "write"]
 
 def libraries() -> list[str]:
     """What is needed."""
-    require("openvino", "openvino", "to export to OpenVINO")
+    with quiet_exporters():  # versions tell what they will no longer have
+        require("openvino", "openvino", "to export to OpenVINO")
     return ["openvino", *onnx.libraries()]
 
 
@@ -34,13 +35,14 @@ def write(job: Job, path: Path) -> None:
         # Halved and quantized here, not there.
         onnx.write(replace(job, options=replace(job.options, int8=False)), file)
         try:
-            model = openvino.convert_model(file)
+            with quiet_exporters():
+                model = openvino.Core().read_model(file)
+                if job.options.int8:
+                    model = _quantize(model, job)
+                path.mkdir()
+                openvino.save_model(model, path / "model.xml", compress_to_fp16=job.options.half)
         except RuntimeError as error:
             raise InputError(f"OpenVINO cannot convert this network: {first_line(error)}") from error
-        if job.options.int8:
-            model = _quantize(model, job)
-        path.mkdir()
-        openvino.save_model(model, path / "model.xml", compress_to_fp16=job.options.half)
 
 
 def _quantize(model: Any, job: Job) -> Any:
@@ -68,5 +70,4 @@ def _decoding(model: Any, nncf: Any) -> Any:
                 continue
             names.add(name)
             waiting.append(node)
-    # A bias follows its convolution, and both are one.
     return nncf.IgnoredScope(names=sorted(names), validate=False)

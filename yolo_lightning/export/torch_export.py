@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import torch
@@ -27,8 +26,7 @@ def write(job: Job, path: Path) -> None:
         InputError: If it cannot be exported.
     """
     try:
-        with warnings.catch_warnings(), quiet_exporters(), torch.no_grad():
-            warnings.simplefilter("ignore")
+        with quiet_exporters(), torch.no_grad():
             program = torch.export.export(job.network, (job.example,), dynamic_shapes=dynamic_shapes(job))
             program.example_inputs = None  # which would be saved, too
             torch.export.save(program, path, extra_files={CONTRACT_KEY: job.contract.to_json()})

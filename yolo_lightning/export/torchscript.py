@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import torch
 
 from yolo_lightning.errors import InputError
 from yolo_lightning.export.options import Job
-from yolo_lightning.export.tracing import first_line
+from yolo_lightning.export.tracing import first_line, quiet_exporters
 from yolo_lightning.runtimes.contract import CONTRACT_KEY
 
 __all__ = ["libraries", "write"]
@@ -27,8 +26,7 @@ def write(job: Job, path: Path) -> None:
         InputError: If it cannot be traced.
     """
     try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
+        with quiet_exporters(), torch.no_grad():
             traced = torch.jit.trace(job.network, (job.example,), strict=False, check_trace=False)  # type: ignore[no-untyped-call]
             frozen = torch.jit.freeze(traced)
             torch.jit.save(frozen, str(path), _extra_files={CONTRACT_KEY: job.contract.to_json()})

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 import torch
@@ -13,7 +15,17 @@ from yolo_lightning.export.options import Job
 
 __all__ = ["dynamic_shapes", "first_line", "quiet_exporters"]
 
-_LOGGERS = ("torch.onnx", "torch.export", "torch._export", "onnxscript", "onnx_ir", "torch.fx", "torch._dynamo")
+_LOGGERS = (
+    "",  # onnxruntime's quantization tells there
+    "nncf",
+    "onnx_ir",
+    "onnxscript",
+    "torch._dynamo",
+    "torch._export",
+    "torch.export",
+    "torch.fx",
+    "torch.onnx",
+)
 
 
 def dynamic_shapes(job: Job) -> tuple[dict[int, Any]] | None:
@@ -28,18 +40,22 @@ def dynamic_shapes(job: Job) -> tuple[dict[int, Any]] | None:
 
 def first_line(error: BaseException) -> str:
     """What an error says, in a line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in str(error).splitlines()]
+    # OpenVINO begins with places in its own source.
+    lines = [line for line in lines if line and not line.startswith("Exception from ")]
     return lines[0] if lines else type(error).__name__
 
 
 @contextmanager
 def quiet_exporters() -> Iterator[None]:
-    """Without what exporters tell of every operator."""
+    """Without what exporters tell, print and draw of every operator; what they raise comes through."""
     levels = {name: logging.getLogger(name).level for name in _LOGGERS}
     for name in levels:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)

@@ -37,7 +37,9 @@ def open_file(path: Path, contract: Contract, device: torch.device) -> Run:
     try:
         compiled = openvino.Core().compile_model(models[0], "CPU", settings)
     except RuntimeError as error:
-        raise InputError(f"{path}: OpenVINO cannot open it ({error}): copy or export it again") from error
+        lines = [line for line in str(error).splitlines() if line and not line.startswith("Exception from ")]
+        reason = " ".join(lines[:1]) or "it does not say why"
+        raise InputError(f"{path}: OpenVINO cannot open it ({reason}): copy or export it again") from error
     request = compiled.create_infer_request()
 
     def run(images: Tensor) -> Tensor:

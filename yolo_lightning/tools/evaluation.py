@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from lightning.pytorch import Trainer
 from yolo_lightning.data import DetectionDataModule
 from yolo_lightning.models import Detector
 from yolo_lightning.module import DetectionModule
+from yolo_lightning.ops import NMS
 
 __all__ = ["evaluate_network", "interruptible", "quiet"]
 
@@ -28,6 +29,7 @@ def evaluate_network(
     rectangular: bool = False,
     batch_size: int = 16,
     num_workers: int | None = None,
+    postprocess: Callable[[], NMS] = NMS,
 ) -> dict[str, float]:
     """The figures that ``validate`` logs for a network, on the CPU.
 
@@ -39,6 +41,7 @@ def evaluate_network(
         rectangular: Whether images of like shape are seen on canvases that suit them.
         batch_size: Images that go through the network together.
         num_workers: Processes that read images; None takes one for each core.
+        postprocess: Suppression; by default that of ``validate``.
 
     Raises:
         InputError: If the data cannot be read, or does not suit the network.
@@ -65,7 +68,11 @@ def evaluate_network(
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-        trainer.validate(DetectionModule(names, detector=lambda _: detector), datamodule=images, verbose=False)
+        trainer.validate(
+            DetectionModule(names, detector=lambda _: detector, postprocess=postprocess),
+            datamodule=images,
+            verbose=False,
+        )
     return {name.removeprefix("val/"): float(value) for name, value in trainer.callback_metrics.items()}
 
 

@@ -50,14 +50,15 @@ def export(
         int8: The network computes in 8-bit integers, with ranges from training images of --data.
         nms: Suppression is in the file, which then answers with detections instead of all boxes.
         preprocess: The file takes images as they are read, (batch, height, width, channels) in 0…255.
-        confidence_threshold: Of the suppression in the file, and the one that the contract advises.
-        iou_threshold: As `confidence_threshold`.
-        max_detections: As `confidence_threshold`.
+        confidence_threshold: With --nms only boxes that score more are reported; without it the contract advises this.
+        iou_threshold: As `confidence_threshold`: boxes of a class that overlap by more are one object.
+        max_detections: As `confidence_threshold`: the most boxes of an image.
         opset: Version of ONNX's operators, 18 or higher. By default the exporter's choice.
         data: The data.yaml whose validation images compare the file's mAP with the network's, and whose training images
             int8 takes its ranges from.
-        calibration_images: So many of them.
-        max_map_drop: A file that loses more mAP than this is not written. By default 0.002, and 0.05 for int8.
+        calibration_images: So many training images, evenly spaced, give int8 its ranges.
+        max_map_drop: A file that loses more mAP than this, 0…1, on --data is not written. By default 0.002, and 0.05
+            for int8.
         output: Directory for the files. By default that of the weights.
         overwrite: Replace files that are there.
 

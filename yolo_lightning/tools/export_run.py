@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from yolo_lightning.data import SyntheticShapes, YOLODataset
 from yolo_lightning.data.base import DetectionDataset
@@ -15,8 +17,9 @@ from yolo_lightning.data.checks import check_positive, round_up
 from yolo_lightning.errors import InputError
 from yolo_lightning.export import FORMATS, Export, ExportOptions, Format, export_network, find_format
 from yolo_lightning.models import Detector, detector_from_weights, resolve_weights
+from yolo_lightning.ops import NMS
 from yolo_lightning.tools.evaluation import evaluate_network
-from yolo_lightning.tools.export_images import calibration_batches, fitted_images
+from yolo_lightning.tools.export_images import CANDIDATES, calibration_batches, clear_images
 from yolo_lightning.tools.report import print_line, print_table, text_table
 
 __all__ = ["ExportRun"]
@@ -53,14 +56,13 @@ class ExportRun:
         if data is None and (options.int8 or max_map_drop is not None):
             asks = "int8 takes its ranges from images" if options.int8 else "max_map_drop compares mAP on images"
             raise InputError(f"{asks}: give --data data.yaml")
-        if data is not None and options.nms:
-            raise InputError(
-                "mAP needs all boxes, which a file with --nms does not give: compare it without --nms, then export "
-                "with it and without --data"
-            )
         self._path = resolve_weights(weights)
         self._detector, names = detector_from_weights(self._path)
         self._detector.eval()
+        if (channels := self._detector.in_channels) != 3:
+            raise InputError(
+                f"{weights} takes images of {channels} channels; only networks for RGB can be exported here"
+            )
         self._names = names or tuple(f"class{index}" for index in range(self._detector.num_classes))
         self._options = options
         self._size, message = round_up(options.image_size, self._detector.strides[-1])
@@ -108,7 +110,7 @@ class ExportRun:
             kind.name,
             path,
             self._options,
-            images=torch.from_numpy(fitted_images(self._images, range(self._options.batch_size), self._size)),
+            images=self._golden_images,
             calibration=self._calibration if self._data is not None else None,
             overwrite=overwrite,
             judge=judge,
@@ -123,7 +125,7 @@ class ExportRun:
             self._map = self._evaluate(self._detector)
         found = self._evaluate(exported)
         drop = self._map - found
-        if drop > self._max_map_drop:
+        if not drop <= self._max_map_drop:
             raise InputError(
                 f"the exported file has mAP {found:.4f} on {self._data}, the network {self._map:.4f}: it loses "
                 f"{drop:.4f}, more than {self._max_map_drop:g} (--max-map-drop)"
@@ -132,15 +134,34 @@ class ExportRun:
 
     def _evaluate(self, detector: Detector) -> float:
         assert self._data is not None
-        rectangular = self._options.dynamic
-        return evaluate_network(detector, self._data, image_size=self._size, rectangular=rectangular)[_FIGURE]
+        figures = evaluate_network(
+            detector,
+            self._data,
+            image_size=self._size,
+            rectangular=self._options.dynamic,
+            postprocess=self._postprocess,
+        )
+        return figures[_FIGURE]
+
+    @property
+    def _postprocess(self) -> Callable[[], NMS]:
+        """That of ``validate``; where suppression is in the file, the same for the network."""
+        if not self._options.nms:
+            return NMS
+        chosen = self._options.thresholds
+        return partial(NMS, chosen.confidence, chosen.iou, chosen.max_detections, multi_label=False)
 
     def _calibration(self) -> Iterator[npt.NDArray[np.uint8]]:
         assert self._data is not None
         return calibration_batches(self._data, self._num_calibration, self._size, self._options.batch_size)
 
+    @cached_property
+    def _golden_images(self) -> Tensor:
+        return torch.from_numpy(clear_images(self._detector, self._images, self._options.batch_size, self._size))
+
     def _shapes(self) -> DetectionDataset:
-        return SyntheticShapes(split="val", num_val_images=self._options.batch_size, image_size=self._size)
+        number = max(CANDIDATES, self._options.batch_size)
+        return SyntheticShapes(split="val", num_val_images=number, image_size=self._size)
 
 
 def _available() -> list[Format]:
