@@ -13,6 +13,7 @@ from tests.inference.conftest import CLASS_NAMES, tiny_detector
 from yolo_lightning.export import FORMATS, ExportOptions, export_network
 from yolo_lightning.inference import Predictor
 from yolo_lightning.models import PAFPN, CSPDarknet, Detector
+from yolo_lightning.types import Detections
 
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 64, 64), np.uint8))
 
@@ -40,6 +41,15 @@ def assert_finds_the_same(exported: Predictor, shape: tuple[int, int] = (64, 64)
     found, wanted = exported(images).detections, plain(images).detections
     assert sum(len(each) for each in wanted) > len(images)
     for one, other in zip(found, wanted, strict=True):
-        assert one.labels.tolist() == other.labels.tolist()
-        torch.testing.assert_close(one.boxes, other.boxes, atol=pixels, rtol=0)
-        torch.testing.assert_close(one.scores, other.scores, atol=5e-3, rtol=0)
+        # Where rounding decides, suppression leaves another box, or the same in another order.
+        allowed = max(1, len(other) // 25)
+        assert unmatched(one, other, pixels) <= allowed
+        assert unmatched(other, one, pixels) <= allowed
+
+
+def unmatched(one: Detections, others: Detections, pixels: float) -> int:
+    """How many have none alike among others."""
+    alike = (one.boxes[:, None] - others.boxes).abs().amax(-1) < pixels
+    alike &= (one.scores[:, None] - others.scores).abs() < 5e-3
+    alike &= one.labels[:, None] == others.labels
+    return int((~alike.any(1)).sum())
