@@ -51,6 +51,7 @@ def test_every_key_of_the_contract_is_explained():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # nine processes, each of which takes minutes on a busy machine
 def test_commands(tmp_path: Path):
     pytest.importorskip("onnxruntime", reason="needs onnxruntime, of the extra `onnx`")
     pytest.importorskip("openvino", reason="needs OpenVINO, of the extra `openvino`")
