@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.export.single import IMAGES, assert_finds_the_same, export_tiny
-from tests.inference.conftest import CLASS_NAMES, tiny_detector
+from tests.export.alike import SETTINGS, assert_alike, pictures, plain
+from tests.export.conftest import IMAGES, THRESHOLDS, calm_detector, export
+from tests.inference.conftest import CLASS_NAMES
 from yolo_lightning.errors import InputError
 from yolo_lightning.export import FORMATS, ExportOptions, export_network
 from yolo_lightning.inference import load
@@ -23,9 +24,11 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="AOTIndu
 @pytest.mark.slow
 @needs_compiler
 def test_a_package_for_any_size_finds_what_the_network_finds(tmp_path: Path) -> None:
-    path = export_tiny("aotinductor", tmp_path, dynamic=True)
-    assert_finds_the_same(load(path, device="cpu", size=64, allow_native_code=True), (64, 48))
-    with pytest.raises(InputError, match=r"tiny\.aoti\.pt2: holds machine code.*allow_native_code"):
+    path = export("aotinductor", tmp_path, dynamic=True).path
+    assert_alike(
+        load(path, device="cpu", size=64, allow_native_code=True, **SETTINGS), plain(), pictures(*[(64, 64)] * 3)
+    )
+    with pytest.raises(InputError, match=r"calm\.aoti\.pt2: holds machine code.*allow_native_code"):
         load(path)
     contract_path(path).unlink()
     assert load_exported(path, allow_native_code=True).contract.input.batch is None  # the contract is inside, too
@@ -34,8 +37,10 @@ def test_a_package_for_any_size_finds_what_the_network_finds(tmp_path: Path) -> 
 @pytest.mark.slow
 @needs_compiler
 def test_a_package_with_suppression_answers_with_detections(tmp_path: Path) -> None:
-    path = export_tiny("aotinductor", tmp_path, nms=True)
-    assert_finds_the_same(load(path, device="cpu", allow_native_code=True))
+    path = export("aotinductor", tmp_path, nms=True, thresholds=THRESHOLDS).path
+    assert_alike(
+        load(path, device="cpu", size=64, allow_native_code=True, **SETTINGS), plain(), pictures(*[(64, 64)] * 3)
+    )
 
 
 def test_nothing_is_opened_under_another_name(tmp_path: Path) -> None:
@@ -63,4 +68,4 @@ def test_a_missing_compiler_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_what_it_cannot_do_is_refused(option: str, tmp_path: Path) -> None:
     options = ExportOptions(image_size=(64, 64), **{option: True})
     with pytest.raises(InputError, match=f"aotinductor files cannot be exported with --{option}"):
-        export_network(tiny_detector(), CLASS_NAMES, "aotinductor", tmp_path / "x", options, images=torch.clone(IMAGES))
+        export_network(calm_detector(), CLASS_NAMES, "aotinductor", tmp_path / "x", options, images=torch.clone(IMAGES))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.export.single import IMAGES, export_tiny
-from tests.inference.conftest import CLASS_NAMES, tiny_detector
+from tests.export.conftest import IMAGES, calm_detector, export
+from tests.inference.conftest import CLASS_NAMES
 from yolo_lightning.errors import InputError
 from yolo_lightning.export import ExportOptions, coreml, export_network
 from yolo_lightning.runtimes import contract_path
@@ -24,7 +24,7 @@ def test_the_model_takes_and_answers_what_the_contract_says(half: bool, tmp_path
     tools = pytest.importorskip("coremltools", reason="the extra coreml is not installed")
     path = tmp_path / "tiny_coreml_model"
     options = ExportOptions(image_size=(64, 64), batch_size=2, half=half)
-    made = export_network(tiny_detector(), CLASS_NAMES, "coreml", path, options, images=IMAGES)
+    made = export_network(calm_detector(), CLASS_NAMES, "coreml", path, options, images=IMAGES)
     assert made.difference is None  # not run
     spec = tools.utils.load_spec(str(path / coreml.MODEL))
     assert [each.name for each in spec.description.input] == ["images"]
@@ -42,11 +42,11 @@ def test_the_model_takes_and_answers_what_the_contract_says(half: bool, tmp_path
 def test_the_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "coremltools", None)
     with pytest.raises(InputError, match=r"coremltools is needed .*yolo-lightning\[coreml\]"):
-        export_tiny("coreml", tmp_path)
+        export("coreml", tmp_path)
 
 
 @pytest.mark.parametrize("option", ["dynamic", "int8", "nms", "preprocess"])
 def test_what_it_cannot_do_is_refused(option: str, tmp_path: Path) -> None:
     options = ExportOptions(image_size=(64, 64), **{option: True})
     with pytest.raises(InputError, match=f"coreml files cannot be exported with --{option}"):
-        export_network(tiny_detector(), CLASS_NAMES, "coreml", tmp_path / "x", options, images=IMAGES)
+        export_network(calm_detector(), CLASS_NAMES, "coreml", tmp_path / "x", options, images=IMAGES)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from tests.export.single import fresh_detector
+from tests.export.conftest import calm_detector
 from tests.inference.conftest import CLASS_NAMES, tiny_detector
 from yolo_lightning.errors import InputError
 from yolo_lightning.export import ExportOptions, export_network
@@ -28,9 +28,7 @@ IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 3, 64, 6
 def export(folder: Path, *, half: bool = False) -> Path:
     path = folder / "tiny-weights.safetensors"
     options = ExportOptions(image_size=(64, 64), half=half)
-    made = export_network(
-        fresh_detector() if half else tiny_detector(), CLASS_NAMES, "safetensors", path, options, images=IMAGES
-    )
+    made = export_network(calm_detector(), CLASS_NAMES, "safetensors", path, options, images=IMAGES)
     assert made.difference is not None
     assert made.difference.box <= (0.5 if half else 0)
     return path
@@ -40,7 +38,7 @@ def test_the_network_is_the_same_to_the_last_bit(tmp_path: Path) -> None:
     path = export(tmp_path)
     detector, names = detector_from_weights(path)
     assert names == CLASS_NAMES
-    wanted = tiny_detector().state_dict()
+    wanted = calm_detector().state_dict()
     assert wanted.keys() == detector.state_dict().keys()
     assert all(torch.equal(tensor, wanted[name]) for name, tensor in detector.state_dict().items())
     report = load_weights(tiny_detector(seed=1), path)
@@ -49,7 +47,7 @@ def test_the_network_is_the_same_to_the_last_bit(tmp_path: Path) -> None:
 
 def test_it_predicts_as_the_network_does_at_any_size(tmp_path: Path) -> None:
     exported = load(export(tmp_path), device="cpu", size=96)
-    plain = Predictor(tiny_detector(), CLASS_NAMES, device="cpu", size=96)
+    plain = Predictor(calm_detector(), CLASS_NAMES, device="cpu", size=96)
     image = np.random.default_rng(1).integers(0, 256, (96, 64, 3), np.uint8)
     (found,), (wanted,) = exported([image]).detections, plain([image]).detections
     assert len(wanted)
@@ -77,7 +75,7 @@ def test_the_contract_is_beside_and_inside(tmp_path: Path) -> None:
 def test_weights_that_were_changed_on_the_way_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def save(detector: torch.nn.Module, *args: object, **kwargs: object) -> None:
         with torch.no_grad():
-            changed = tiny_detector()
+            changed = calm_detector()
             next(changed.parameters()).view(-1)[0] += 1e-4
         real(changed, *args, **kwargs)
 
@@ -92,4 +90,4 @@ def test_weights_that_were_changed_on_the_way_are_not_kept(tmp_path: Path, monke
 def test_what_weights_cannot_hold_is_refused(option: str, tmp_path: Path) -> None:
     options = ExportOptions(image_size=(64, 64), **{option: True})
     with pytest.raises(InputError, match=rf"safetensors files cannot be exported with --{option}"):
-        export_network(tiny_detector(), CLASS_NAMES, "safetensors", tmp_path / "x", options, images=IMAGES)
+        export_network(calm_detector(), CLASS_NAMES, "safetensors", tmp_path / "x", options, images=IMAGES)

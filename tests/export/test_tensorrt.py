@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.export.single import IMAGES, export_tiny, fresh_detector
+from tests.export.conftest import IMAGES, calm_detector, export
 from yolo_lightning.errors import InputError
 from yolo_lightning.export import ExportOptions, export_network, onnx, tensorrt
 from yolo_lightning.export.onnx_int8 import quantize
@@ -40,7 +40,7 @@ def job_of(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Job
     settings = ExportOptions(image_size=(64, 96), batch_size=2, **options)
     images = torch.zeros(2, 3, 64, 96, dtype=torch.uint8)
     path = folder / "tiny.engine"
-    export_network(fresh_detector(), "abc", "tensorrt", path, settings, images=images, calibration=calibration)
+    export_network(calm_detector(), "abc", "tensorrt", path, settings, images=images, calibration=calibration)
     return jobs[0]
 
 
@@ -50,18 +50,18 @@ def job_of(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Job
 def test_the_engine_passes_the_gate(options: dict[str, bool], tmp_path: Path) -> None:
     settings = ExportOptions(image_size=(64, 64), batch_size=2, **options)
     path = tmp_path / "tiny.engine"
-    made = export_network(fresh_detector(), "abc", "tensorrt", path, settings, images=IMAGES)
+    made = export_network(calm_detector(), "abc", "tensorrt", path, settings, images=IMAGES)
     assert made.difference is not None
 
 
 def test_missing_library_and_missing_gpu_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(InputError, match=r"tensorrt is needed .*yolo-lightning\[tensorrt\]"):
-        export_tiny("tensorrt", tmp_path)
+        export("tensorrt", tmp_path)
     monkeypatch.setitem(sys.modules, "tensorrt", types.ModuleType("tensorrt"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="on the NVIDIA GPU that it is for, and there is none here"):
-        export_tiny("tensorrt", tmp_path)
+        export("tensorrt", tmp_path)
     assert not list(tmp_path.iterdir())
 
 
