@@ -177,5 +177,5 @@ def test_weights_that_cannot_be_exported(weights: Path, shapes: Path, made: Path
 
 def test_help(tmp_path: Path) -> None:
     text = words(check_run("export", "--help", cwd=tmp_path).stdout)
-    for part in ("yolo-lightning export weights [options]", "--format", "--max-map-drop", "one that does not answer"):
+    for part in ("yolo-lightning export weights [options]", "--format", "--max_map_drop", "one that does not answer"):
         assert part in text, text

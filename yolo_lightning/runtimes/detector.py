@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from yolo_lightning.errors import InputError
-from yolo_lightning.models import Detector, Head
+from yolo_lightning.models import Detector
 from yolo_lightning.ops import NMS
 from yolo_lightning.runtimes.contract import Contract
 
@@ -33,6 +33,8 @@ class ExportedDetector(Detector):
     Attributes:
         contract: Of the file.
     """
+
+    head = None  # type: ignore[assignment]  # nor backbone nor neck: a file is one piece
 
     def __init__(self, contract: Contract, run: Run, path: Path) -> None:
         nn.Module.__init__(self)
@@ -123,15 +125,6 @@ class ExportedDetector(Detector):
             raise InputError(
                 f"{self._path} suppresses boxes itself, so {' and '.join(asked)} cannot be had: export without --nms"
             )
-
-    @property
-    def head(self) -> Head:  # type: ignore[override]  # of a detector that has one it may be replaced
-        """There is none.
-
-        Raises:
-            InputError: Always.
-        """
-        raise InputError(f"{self._path} is an exported network, which cannot be trained: give the weights it is of")
 
     def _check(self, images: Tensor) -> None:
         size = (images.shape[-2], images.shape[-1])
