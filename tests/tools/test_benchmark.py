@@ -16,6 +16,7 @@ from tests.runs import CLASS_NAMES, check_run, command, environment, figures, ti
 from yolo_lightning.cli import main
 from yolo_lightning.models import PAFPN, CSPDarknet, Detector, save_weights
 
+LIBRARIES = {"onnx": "onnxruntime", "openvino": "openvino", "executorch": "executorch", "litert": "litert_torch"}
 QUICK = ["--device=cpu", "--size=64", "--batch-size=3", "--seconds=0.01", "--num-workers=0"]
 
 
@@ -175,11 +176,12 @@ def test_all_that_there_is(folder: Path, tmp_path: Path):
     process = check_run("benchmark", folder / "p5.safetensors", *data, *QUICK, cwd=tmp_path)
     measured = {row["candidate"]: row for row in rows(tmp_path / "runs/benchmark")}
     exported = {"torchscript", "torch_export", "onnx", "onnx-int8", "openvino", "openvino-bf16", "openvino-int8"}
+    exported |= {"aotinductor", "executorch", "litert"}
     assert set(measured) == {"eager", "eager-bf16", "compiled", "compiled-bf16", *exported}
     for name, row in measured.items():
-        library = {"onnx": "onnxruntime", "openvino": "openvino"}.get(name.partition("-")[0], "torch")
+        library = LIBRARIES.get(name.partition("-")[0], "torch")
         if find_spec(library) is None:
-            assert library in row["error"]
+            assert library in row["error"].replace("-", "_")
             continue
         check_measured(row)
         if not name.endswith(("-bf16", "-int8")):
