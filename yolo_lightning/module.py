@@ -15,9 +15,18 @@ from torch.optim import SGD, Optimizer
 from yolo_lightning.errors import InputError
 from yolo_lightning.losses import YOLOv5Loss
 from yolo_lightning.metrics import DetectionMetrics, EvaluationData
-from yolo_lightning.models import Detector, Head, Inference, describe, detector_from_weights, load_weights
+from yolo_lightning.models import (
+    Detector,
+    Head,
+    Inference,
+    compile_detector,
+    describe,
+    detector_from_weights,
+    load_weights,
+)
 from yolo_lightning.ops import NMS, to_original
 from yolo_lightning.optim import LinearSchedule, Schedule, Warmup, parameter_groups, scale_weight_decay
+from yolo_lightning.runtimes import ExportedDetector, is_exported, load_exported
 from yolo_lightning.types import Batch, Detections
 
 __all__ = ["DetectionModule", "EvaluationOutput"]
@@ -42,7 +51,8 @@ class DetectionModule(LightningModule):
 
     Validation and test on data of a single class (``data.single_class``) take all classes of the network as that one,
     as YOLOv5's ``val.py --single-cls`` does. Losses are not logged then: those of the classes would compare what the
-    network was trained to tell apart with labels that do not.
+    network was trained to tell apart with labels that do not. Nor are they of an exported network, which answers with
+    boxes.
 
     Args:
         class_names: Names of the classes, in the order of the labels. The command line fills in the data's.
@@ -60,7 +70,8 @@ class DetectionModule(LightningModule):
         warmup: Growth of learning rate, momentum and accumulation over the first batches.
         nominal_batch_size: Gradients of smaller batches are accumulated to about this many images.
         weights: File to start from: a published YOLOv5 ``.pt``, one of our checkpoints, or safetensors. What fits by
-            name and shape is transferred.
+            name and shape is transferred. To validate, test and predict it may be an exported file (``.onnx``,
+            ``_openvino_model``, ``.torchscript``, ``.pt2``), which then takes the place of ``detector``.
         channels_last: Keep images and weights in the memory layout that convolutions run fastest in.
         compile: Compile the network with ``torch.compile`` when it first runs. Names of weights stay as they are; when
             the image size changes, it is compiled once more, for all sizes.
@@ -93,9 +104,14 @@ class DetectionModule(LightningModule):
         if nominal_batch_size < 1:
             raise ValueError(f"nominal_batch_size must be positive, got {nominal_batch_size}")
         self.class_names = tuple(class_names)
-        self.detector = detector(len(self.class_names))
-        self.loss = loss(self.detector.head)
         self.postprocess = postprocess()
+        exported = weights is not None and is_exported(weights)
+        self.detector = load_exported(str(weights)) if exported else detector(len(self.class_names))
+        self.is_exported = isinstance(self.detector, ExportedDetector)
+        if isinstance(self.detector, ExportedDetector):
+            self._check_fits(self.detector)
+        else:
+            self.loss = loss(self.detector.head)
         self.metrics = DetectionMetrics(self.class_names)
         self.optimizer_factory = optimizer
         self.schedule = lr_scheduler
@@ -105,12 +121,12 @@ class DetectionModule(LightningModule):
         self._last_step = -1
         self._saved_max_epochs: int | None = None
         self._batch_losses: list[tuple[int, dict[str, Tensor]]] = []
-        if weights is not None:
+        if weights is not None and not self.is_exported:
             rank_zero_info(str(load_weights(self.detector, weights)))
         if channels_last:
             self.detector.to(memory_format=torch.channels_last)
-        if compile:
-            _compile(self.detector)
+        if compile and not self.is_exported:
+            compile_detector(self.detector)
         # In a tuple, so that they are no part of this module, nor of its checkpoints.
         self._others = tuple(self._load_other(path, compile) for path in ensemble)
         self.inference = inference([self.detector, *self._others], self.postprocess)
@@ -118,6 +134,17 @@ class DetectionModule(LightningModule):
     def forward(self, images: Tensor) -> list[Detections]:
         """Detects in (B, 3, H, W) floating-point RGB images in 0…1; boxes in pixels of these images."""
         return self.inference(images)
+
+    def _check_fits(self, detector: ExportedDetector) -> None:
+        """Makes sure that an exported network can be evaluated here."""
+        detector.check_postprocess(self.postprocess)
+        names = detector.contract.class_names
+        if len(names) != len(self.class_names):
+            raise InputError(
+                f"the exported network knows {len(names)} classes {_shorten(names)}, but the data has "
+                f"{len(self.class_names)} {_shorten(self.class_names)}: use the data that it was trained on"
+            )
+        _warn_of_names(names, self.class_names, "data")
 
     def _load_other(self, path: str, compiled: bool) -> Detector:
         """A network of the ensemble."""
@@ -127,7 +154,7 @@ class DetectionModule(LightningModule):
         if self.channels_last:
             detector.to(memory_format=torch.channels_last)
         if compiled:
-            _compile(detector)
+            compile_detector(detector)
         return detector.eval().requires_grad_(False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
@@ -157,13 +184,30 @@ class DetectionModule(LightningModule):
         self._set_single_class(tuple(names) if single_class and names is not None else None, stage)
         if names is not None and not self.inference.single_class:
             self._check_class_names(tuple(names))
-        if (image_size := getattr(data, "image_size", None)) is not None:
+        image_size = getattr(data, "image_size", None)
+        if self.is_exported:
+            self._check_exported(stage, data)
+        elif image_size is not None:
             self.loss.image_size = image_size
         coarsest, stride = self.inference.stride, getattr(data, "stride", None)
         if stride is not None and stride % coarsest:
             raise InputError(
                 f"the network needs images whose sides are multiples of {coarsest}, but data.stride is {stride}: "
                 f"use --data.stride {coarsest}"
+            )
+
+    def _check_exported(self, stage: str, data: Any) -> None:
+        """Makes sure that the images are those that an exported network takes."""
+        assert isinstance(self.detector, ExportedDetector)
+        if stage == "fit":
+            raise InputError("an exported network cannot be trained: give the weights that it was exported from")
+        fixed = self.detector.fixed_size
+        if fixed is None or (size := getattr(data, "image_size", None)) is None:
+            return
+        if getattr(data, "rectangular", False) or _as_size(size) != fixed:
+            raise InputError(
+                f"the network is exported for images of {fixed[0]}×{fixed[1]} pixels alone: evaluate with "
+                f"`--data.rectangular false --data.image_size [{fixed[0]},{fixed[1]}]`, or export it with --dynamic"
             )
 
     def _set_single_class(self, names: tuple[str, ...] | None, stage: str) -> None:
@@ -325,7 +369,7 @@ class DetectionModule(LightningModule):
         with trainer.profiler.profile(f"[LightningModule]{type(self).__qualname__}.inference"):
             raw = self.detector(batch.images)
             detections = self.inference(batch.images, raw)
-        if not self.inference.single_class:
+        if not (self.inference.single_class or self.is_exported):
             # The first image tells which batch this is, on any number of processes.
             self._batch_losses.append((batch.infos[0].index, self.loss(raw, batch)))
         targets = []
@@ -380,12 +424,9 @@ class DetectionModule(LightningModule):
         self._saved_max_epochs = checkpoint.get("max_epochs")
 
 
-def _compile(detector: Detector) -> None:
-    """In place: no wrapper, whose name would be in every key of a checkpoint."""
-    # On GPUs this analysis of PyTorch fails at the pooling of SPPF once sizes vary (seen with 2.11).
-    analysis = "triton.coalesce_tiling_analysis"
-    known: list[str] = torch._inductor.list_options()
-    detector.compile(options={analysis: False} if analysis in known else {})
+def _as_size(size: int | Sequence[int]) -> tuple[int, int]:
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
 
 
 def _in_originals(detections: Sequence[Detections], batch: Batch) -> list[Detections]:

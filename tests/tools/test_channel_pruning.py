@@ -15,7 +15,7 @@ from tests.models.test_build import TinyDetector
 from yolo_lightning.errors import InputError
 from yolo_lightning.models import PAFPN, CSPDarknet, Detector, PrunedDetector, yolov5
 from yolo_lightning.tools.channel_pruning import Importance, prune_channels
-from yolo_lightning.tools.network_figures import flops_by_module
+from yolo_lightning.tools.flops import flops_by_module
 from yolo_lightning.types import FeatureInfo
 
 IMPORTANCE: list[Importance] = ["l1", "l2", "bn"]
@@ -38,7 +38,7 @@ def detector() -> Detector:
 
 
 def share_left(pruned: Detector, full: Detector) -> float:
-    return flops_by_module(pruned, 320)[""] / flops_by_module(full, 320)[""]
+    return flops_by_module(pruned, (1, 3, 320, 320))[""] / flops_by_module(full, (1, 3, 320, 320))[""]
 
 
 @pytest.mark.parametrize("importance", IMPORTANCE)
@@ -118,7 +118,7 @@ def test_parts_of_a_researcher(monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = partial(parts.ConvNeXtBackbone, widths=(16, 32, 64, 128), depths=(1, 1, 1, 1))
     detector = Detector(2, backbone, head=partial(parts.DecoupledHead, width=32)).eval()
     pruned = prune_channels(detector, 0.5, image_size=64)
-    assert flops_by_module(pruned, 64)[""] <= 0.5 * flops_by_module(detector, 64)[""]
+    assert flops_by_module(pruned, (1, 3, 64, 64))[""] <= 0.5 * flops_by_module(detector, (1, 3, 64, 64))[""]
     # Channels that a layer normalisation sees stay; those inside a block do not. So do the head's outputs.
     assert pruned.backbone.features == detector.backbone.features
     assert pruned.head.m[0].box.out_channels == 15

@@ -14,12 +14,14 @@ __all__ = ["TOOLS", "main"]
 
 TOOLS = {
     "anchors": "yolo_lightning.tools.anchors:anchors",
+    "benchmark": "yolo_lightning.tools.benchmark:benchmark",
     "check": "yolo_lightning.tools.check:check",
     "compare": "yolo_lightning.tools.compare:compare",
     "dataset": "yolo_lightning.tools.dataset:dataset",
     "detect": "yolo_lightning.tools.detect:detect",
     "evaluate": "yolo_lightning.tools.evaluate:evaluate",
     "explain": "yolo_lightning.tools.explain:explain",
+    "export": "yolo_lightning.tools.export:export",
     "plot": "yolo_lightning.tools.plot:plot",
     "prune": "yolo_lightning.tools.prune:prune",
     "report": "yolo_lightning.tools.html_report:report",

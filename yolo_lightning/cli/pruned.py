@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from yolo_lightning.models import Detector, build_detector, describe, read_checkpoint, resolve_weights
 from yolo_lightning.models.pruned import pruned_description
+from yolo_lightning.runtimes import is_exported
 
 __all__ = ["take_pruned_network"]
 
@@ -25,7 +26,7 @@ def take_pruned_network(model: Namespace) -> None:
         model: Arguments of the module; changed in place.
     """
     weights, configured = model.get("weights"), model.get("detector")
-    if weights is None or not isinstance(configured, Namespace):
+    if weights is None or is_exported(weights) or not isinstance(configured, Namespace):
         return
     description = pruned_description(read_checkpoint(resolve_weights(weights)))
     if description is None:

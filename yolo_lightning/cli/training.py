@@ -55,6 +55,7 @@ from yolo_lightning.data import DetectionDataModule
 from yolo_lightning.errors import InputError
 from yolo_lightning.models import read_checkpoint, resolve_weights
 from yolo_lightning.module import DetectionModule
+from yolo_lightning.runtimes import is_exported, load_exported
 from yolo_lightning.weights_and_biases import RunWandbLogger
 
 __all__ = ["YOLOCLI", "run"]
@@ -306,7 +307,11 @@ def _class_names(data: Any, command: str, weights: str | None) -> list[str]:
 
 
 def _names_of(weights: str | None) -> tuple[str, ...]:
-    return () if weights is None else read_checkpoint(resolve_weights(weights)).class_names or ()
+    if weights is None:
+        return ()
+    if is_exported(weights):
+        return load_exported(weights).contract.class_names
+    return read_checkpoint(resolve_weights(weights)).class_names or ()
 
 
 def _build_data(config: Namespace) -> Any:

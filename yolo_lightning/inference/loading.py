@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from yolo_lightning.errors import InputError
-from yolo_lightning.inference.networks import Precision
+from yolo_lightning.inference.networks import Precision, resolve_device
 from yolo_lightning.inference.predictor import Predictor
 from yolo_lightning.models import (
     Detector,
@@ -26,6 +26,7 @@ from yolo_lightning.models import (
 )
 from yolo_lightning.models.download import OFFICIAL_FILES
 from yolo_lightning.operating_point import OperatingPoint, operating_point_path
+from yolo_lightning.runtimes import is_exported, load_exported
 
 __all__ = ["load"]
 
@@ -43,15 +44,17 @@ def load(
     pretrained: bool = True,
     force_reload: bool = False,
     operating_point: bool | str | Path = False,
+    allow_native_code: bool = False,
     **settings: Any,
 ) -> Predictor:
     """Makes a predictor of weights: ``load("yolov5s.pt")("bus.jpg").show()``.
 
     Args:
-        weights: A published YOLOv5 ``.pt``, a checkpoint of this library, or safetensors; several are an ensemble. The
-            bare name of a published file that is not there is downloaded once.
+        weights: A published YOLOv5 ``.pt``, a checkpoint of this library, safetensors, or an exported file (``.onnx``,
+            ``_openvino_model``, ``.torchscript``, ``.pt2``); several are an ensemble. The bare name of a published file
+            that is not there is downloaded once.
         device: Where to compute: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None takes the GPU if there is one.
-        precision: ``float32``, ``bfloat16`` or, on a GPU, ``float16``.
+        precision: ``float32``, ``bfloat16`` or, on a GPU, ``float16``. An exported file computes as it was exported.
         channels: Channels of the images, if others than the network was made for. What fits of the weights is kept,
             and the rest is reported and starts afresh: train ``predictor.model`` before you use it.
         classes: Number of classes, or their names, if others than the network was made for; as with ``channels``. Names
@@ -60,6 +63,8 @@ def load(
         force_reload: Downloads a published file again.
         operating_point: Takes the confidence thresholds chosen on validation, and the settings of suppression that they
             presume: those stored beside the weights if True, or the file given. What ``settings`` say wins.
+        allow_native_code: Also opens exported files that hold machine code, which then does what it likes: those of
+            AOTInductor (``.aoti.pt2``).
         **settings: See :class:`yolo_lightning.inference.settings.Settings`. Which classes to report is set
             afterwards, by ``predictor.classes``, or in a call.
 
@@ -71,14 +76,37 @@ def load(
     files = [weights] if isinstance(weights, str | Path) else list(weights)
     if not files:
         raise InputError("there are no weights: give a file, or the name of a published one such as yolov5s.pt")
-    loaded = [_load_one(file, channels, classes, pretrained, force_reload) for file in files]
+    chosen = resolve_device(device)
+    loaded = [
+        _load_exported(file, chosen, precision, channels, classes, allow_native_code)
+        if is_exported(file)
+        else _load_one(file, channels, classes, pretrained, force_reload)
+        for file in files
+    ]
     detectors, names = [detector for detector, _ in loaded], loaded[0][1]
     for file, (_, others) in zip(files, loaded, strict=True):
         if others != names:
             raise InputError(f"the networks of an ensemble must have the same classes: {files[0]} and {file} differ")
     if operating_point:
         settings = {**_operating_settings(operating_point, files, names), **settings}
-    return Predictor(detectors, names, device=device, precision=precision, **settings)
+    return Predictor(detectors, names, device=chosen, precision=precision, **settings)
+
+
+def _load_exported(
+    file: Weights,
+    device: torch.device,
+    precision: str,
+    channels: int | None,
+    classes: int | Sequence[str] | None,
+    allow_native_code: bool,
+) -> tuple[Detector, tuple[str, ...]]:
+    detector = load_exported(file, device, allow_native_code=allow_native_code)
+    if precision != "float32":
+        raise InputError(f"{file} computes in {detector.contract.precision}, as it was exported: leave precision out")
+    names, num_classes = _class_names(classes, detector.contract.class_names)
+    if num_classes != detector.num_classes or channels not in (None, detector.in_channels):
+        raise InputError(f"{file} is an exported network, whose classes and channels cannot be changed")
+    return detector, names
 
 
 def _load_one(

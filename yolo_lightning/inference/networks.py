@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from yolo_lightning.errors import InputError
 from yolo_lightning.models import Detector
+from yolo_lightning.runtimes import ExportedDetector
 
 __all__ = ["Networks", "Precision", "resolve_device"]
 
@@ -48,8 +49,9 @@ class Networks:
         self.num_classes = detectors[0].num_classes
         self.in_channels = detectors[0].in_channels
         self.stride = max(detector.strides[-1] for detector in detectors)
+        self.fixed_size = _fixed_size(detectors)
         self._fused: list[Detector] = []
-        self._versions: list[tuple[int, int]] = []
+        self._versions: list[tuple[int, int]] | None = None
 
     def fused(self) -> list[Detector]:
         """Copies for inference; made again when the weights of a plain network have changed."""
@@ -88,6 +90,14 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
         reason = str(error).splitlines()[0]
         raise InputError(f"device {device} cannot be used ({reason}): use cpu, cuda or cuda:<number>") from error
     return chosen
+
+
+def _fixed_size(detectors: Sequence[Detector]) -> tuple[int, int] | None:
+    """The only height and width that exported networks take; None if there is none."""
+    sizes = {detector.fixed_size for detector in detectors if isinstance(detector, ExportedDetector)} - {None}
+    if len(sizes) > 1:
+        raise InputError(f"the networks of an ensemble are exported for images of different sizes: {sizes}")
+    return next(iter(sizes), None)
 
 
 def _tensors(detector: Detector) -> list[Tensor]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from yolo_lightning.errors import InputError
 from yolo_lightning.inference.frames import Event, Failure, Frame, Source
 from yolo_lightning.inference.inputs import ColorOrder, as_frames
 from yolo_lightning.inference.networks import Networks, Precision
@@ -30,6 +31,7 @@ from yolo_lightning.inference.results import Results
 from yolo_lightning.inference.settings import SETTING_NAMES, Settings, check_names, check_settings, make_nms
 from yolo_lightning.models import Detector, Inference, TestTimeAugmentation
 from yolo_lightning.ops import NMS, to_original
+from yolo_lightning.runtimes import ExportedDetector
 from yolo_lightning.types import Detections, ImageInfo
 
 __all__ = ["Predictor"]
@@ -75,7 +77,8 @@ class Predictor:
         networks = Networks([detectors] if isinstance(detectors, Detector) else detectors, device, precision)
         if len(class_names) != networks.num_classes:
             raise ValueError(f"{len(class_names)} class names for a network of {networks.num_classes} classes")
-        self.__dict__.update(names=tuple(class_names), networks=networks, settings=Settings())
+        initial = Settings(size=networks.fixed_size or Settings.size)
+        self.__dict__.update(names=tuple(class_names), networks=networks, settings=initial)
         check_names(settings)
         self.__dict__["settings"] = self._changed(settings)
 
@@ -171,11 +174,12 @@ class Predictor:
         """Fits frames to canvases, grouped by canvas. May run in a thread of its own."""
         settings = self.settings if settings is None else settings
         stride, channels = self.networks.stride, self.networks.in_channels
+        fixed = self.networks.fixed_size
         size = None if settings.slices else as_size(settings.size, stride)
         began = perf_counter()
         groups: dict[tuple[int, ...], list[tuple[int, npt.NDArray[np.uint8], ImageInfo]]] = {}
         for position, frame in enumerate(frames):
-            image, info = fit_image(with_channels(frame, channels), size, stride, frame.source)
+            image, info = fit_image(with_channels(frame, channels), size, stride, frame.source, whole=fixed is not None)
             groups.setdefault(image.shape, []).append((position, image, info))
         batches = []
         for group in groups.values():
@@ -231,6 +235,15 @@ class Predictor:
         """The settings with changes, checked."""
         settings = replace(self.settings, **changes)
         check_settings(settings, self.names, self.networks.stride, len(self.networks.detectors))
+        fixed = self.networks.fixed_size
+        if fixed is not None and not settings.slices and as_size(settings.size, self.networks.stride) != fixed:
+            raise InputError(
+                f"size is {settings.size}, but the network is exported for images of {fixed[0]}×{fixed[1]} pixels: "
+                "export it with --dynamic, or for that size"
+            )
+        for detector in self.networks.detectors:
+            if isinstance(detector, ExportedDetector):
+                detector.check_postprocess(make_nms(settings, self.names))
         return settings
 
 

@@ -70,7 +70,7 @@ def as_size(size: int | Sequence[int], stride: int) -> Size:
 
 
 def fit_image(
-    image: npt.NDArray[np.uint8], size: Size | None, stride: int, path: str = ""
+    image: npt.NDArray[np.uint8], size: Size | None, stride: int, path: str = "", *, whole: bool = False
 ) -> tuple[npt.NDArray[np.uint8], ImageInfo]:
     """Scales an image to fit a size and pads it to multiples of the stride, as YOLOv5's ``detect.py`` does.
 
@@ -79,6 +79,7 @@ def fit_image(
         size: Height and width that it is scaled to just fit, up or down; None keeps its scale.
         stride: Sides of the result are multiples of it.
         path: For the info.
+        whole: Pads to all of the size, not only to multiples of the stride.
 
     Returns:
         The padded image, and how it was fitted.
@@ -88,7 +89,7 @@ def fit_image(
         size = (math.ceil(original[0] / stride) * stride, math.ceil(original[1] / stride) * stride)
         fitted, geometry = letterbox(image, size, allow_upscale=False)
     else:
-        fitted, geometry = letterbox(image, size, minimal=True, stride=stride)
+        fitted, geometry = letterbox(image, size, minimal=not whole, stride=stride)
     info = letterbox_info(ImageInfo(path, 0, original), (geometry.ratio, geometry.ratio), geometry.canvas)
     return fitted, info
 

@@ -4,6 +4,7 @@ from yolo_lightning.models.augmentation import TestTimeAugmentation
 from yolo_lightning.models.backbone import Backbone, CSPDarknet
 from yolo_lightning.models.build import build_detector, check_description, describe
 from yolo_lightning.models.checkpoint import Checkpoint, read_checkpoint
+from yolo_lightning.models.compilation import compile_detector
 from yolo_lightning.models.detector import Detector, yolov5
 from yolo_lightning.models.fusion import WeightedBoxesFusion
 from yolo_lightning.models.head import Head, YOLOv5Head
@@ -32,6 +33,7 @@ __all__ = [
     "YOLOv5Head",
     "build_detector",
     "check_description",
+    "compile_detector",
     "describe",
     "detector_from_weights",
     "load_weights",

@@ -60,6 +60,16 @@ class Head(Part, ABC):
         """As :meth:`decode`; may leave out boxes that score no more than the threshold in all images of the batch."""
         return self.decode(raw)
 
+    def rows(self, maps: tuple[Tensor, ...]) -> Tensor:
+        """What exported networks answer to feature maps, in place of ``forward`` and ``decode``; at least float32.
+
+        (B, N, 5 + C) in the order of :meth:`decode`: centre, width and height in pixels, objectness, classes. The score
+        of a class is objectness times its probability; a head without objectness has 1 there.
+        """
+        boxes, scores = self.decode(self(maps))
+        lower, upper = boxes[..., :2], boxes[..., 2:]
+        return torch.cat(((lower + upper) / 2, upper - lower, torch.ones_like(scores[..., :1]), scores), dim=-1)
+
 
 class YOLOv5Head(Head):
     """Anchor-based head of YOLOv5: one 1×1 convolution for each level.
@@ -161,6 +171,13 @@ class YOLOv5Head(Head):
         boxes, scores = zip(*levels, strict=True)
         return torch.cat(boxes, 1), torch.cat(scores, 1)
 
+    def rows(self, maps: tuple[Tensor, ...]) -> Tensor:
+        """(B, N, 5 + C): centre, width and height in pixels, objectness, and the probabilities of the classes."""
+        if type(self).decode is not YOLOv5Head.decode or type(self).forward is not YOLOv5Head.forward:
+            return super().rows(maps)
+        levels = zip(self.m, maps, self.anchors, self.strides, strict=True)
+        return torch.cat([_rows_of_level(conv(x), anchors, stride) for conv, x, anchors, stride in levels], 1)
+
     def official_layers(self) -> dict[int, nn.Module]:
         """The last layer of published files: 24 with three levels, 33 with four."""
         return {9 * len(self.strides) - 3: self}
@@ -171,14 +188,36 @@ def _decode_level(raw_BAHWK: Tensor, anchors_A2: Tensor, stride: int) -> tuple[T
     height, width = raw_BAHWK.shape[2:4]
     dtype = torch.promote_types(raw_BAHWK.dtype, torch.float32)
     probability = raw_BAHWK.to(dtype).contiguous().sigmoid()  # one copy here saves strided ones below
-    rows = torch.arange(height, device=raw_BAHWK.device, dtype=dtype)
-    columns = torch.arange(width, device=raw_BAHWK.device, dtype=dtype)
-    cells = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
+    cells = torch.stack(_cells(height, width, raw_BAHWK.device, dtype), dim=-1)
     centers = (probability[..., :2] * 2 + (cells - 0.5)) * stride
-    half_sizes = (probability[..., 2:4] * 2).square() * (anchors_A2.to(dtype)[:, None, None] / 2)
-    boxes = torch.cat((centers - half_sizes, centers + half_sizes), dim=-1)
+    sizes = (probability[..., 2:4] * 2).square() * anchors_A2.to(dtype)[:, None, None]
+    boxes = torch.cat((centers - sizes / 2, centers + sizes / 2), dim=-1)
     scores = probability[..., 5:] * probability[..., 4:5]
     return boxes.flatten(1, 3), scores.flatten(1, 3)
+
+
+def _rows_of_level(raw_BLHW: Tensor, anchors_A2: Tensor, stride: int) -> Tensor:
+    """Rows (B, A·H·W, K) of what the convolution of a level answers, L = A·K.
+
+    In an order that runtimes are quick with: the sigmoid belongs to the convolution, and large blocks are copied.
+    """
+    height, width = raw_BLHW.shape[2:]
+    dtype = torch.promote_types(raw_BLHW.dtype, torch.float32)
+    probability_BLHW = raw_BLHW.to(dtype).sigmoid()
+    probability_BAKHW = probability_BLHW.unflatten(1, (len(anchors_A2), -1))  # type: ignore[no-untyped-call]
+    cells = torch.stack(_cells(height, width, raw_BLHW.device, dtype))
+    centers = (probability_BAKHW[:, :, :2] * 2 + (cells - 0.5)) * stride
+    sizes = (probability_BAKHW[:, :, 2:4] * 2).square() * anchors_A2.to(dtype)[..., None, None]
+    rows_BAKHW = torch.cat((centers, sizes, probability_BAKHW[:, :, 4:]), dim=2)
+    return rows_BAKHW.permute(0, 1, 3, 4, 2).flatten(1, 3)
+
+
+def _cells(height: int, width: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Column and row of each cell, (H, W) both."""
+    rows = torch.arange(height, device=device, dtype=dtype)
+    columns = torch.arange(width, device=device, dtype=dtype)
+    grid_x, grid_y = torch.meshgrid(columns, rows, indexing="xy")
+    return grid_x, grid_y
 
 
 def _decode_level_above(raw_BAHWK: Tensor, anchors_A2: Tensor, stride: int, threshold: float) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from yolo_lightning.errors import InputError
 from yolo_lightning.extras import require
 from yolo_lightning.models import Detector, build_detector
 from yolo_lightning.models.pruned import describe_pruned, is_narrowable
-from yolo_lightning.tools.network_figures import flops_by_module
+from yolo_lightning.tools.flops import flops_by_module
 
 __all__ = ["Importance", "prune_channels"]
 
@@ -82,7 +82,7 @@ def _prune(
         # The library takes every concatenation after a parameter of three dimensions for one of a transformer's tokens.
         node.enable_index_mapping = True
     names = {module: name for name, module in network.named_modules()}
-    operations = flops_by_module(network, image_size)
+    operations = flops_by_module(network, (1, network.in_channels, image_size, image_size))
     layers = {
         module: _Layer(module, operations.get(name, 0)) for module, name in names.items() if is_narrowable(module)
     }

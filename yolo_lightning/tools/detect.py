@@ -12,7 +12,7 @@ def detect(
     weights: str,
     sources: list[str],
     *,
-    image_size: int | tuple[int, int] = 640,
+    image_size: int | tuple[int, int] | None = None,
     confidence_threshold: float | None = None,
     iou_threshold: float | None = None,
     max_detections: int = 1000,
@@ -63,7 +63,8 @@ def detect(
             file that lists addresses, the number of a camera, `screen [number] [left top width height]`, http(s)
             addresses of pictures and videos, streams (http, https, rtsp, rtmp), pages of YouTube. Streams are read at
             the same time.
-        image_size: Pixels that the longer side is scaled to, or [height, width] to fit into.
+        image_size: Pixels that the longer side is scaled to, or [height, width] to fit into. By default 640, or what an
+            exported file is for.
         confidence_threshold: Only detections above it count, 0…1. By default 0.25, or as the operating point has it.
         iou_threshold: Boxes of one class that overlap by more than this are one object, 0…1. By default 0.45, or as the
             operating point has it.
@@ -125,7 +126,8 @@ def detect(
     if view:
         check_display()
     opened = parse_sources(sources, recursive=recursive, video_stride=video_stride, policy=stream_policy)
-    thresholds = {
+    given = {
+        "size": image_size,
         "confidence_threshold": confidence_threshold,
         "iou_threshold": iou_threshold,
         "class_agnostic": class_agnostic,
@@ -135,8 +137,7 @@ def detect(
         device=device,
         precision=precision,
         operating_point=operating_point_file or operating_point,
-        **{name: value for name, value in thresholds.items() if value is not None},  # type: ignore[arg-type]
-        size=image_size,
+        **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
         max_detections=max_detections,
         augment=augment,
         fusion=WeightedBoxesFusion() if fusion == "weighted_boxes" else None,

@@ -63,6 +63,7 @@ def prune(
         InputError: If weights, data or an option is wrong, or so much cannot be removed.
     """
     # Imported here, so that --help comes at once.
+    from yolo_lightning.data.checks import round_up
     from yolo_lightning.models import detector_from_weights, resolve_weights
     from yolo_lightning.tools.channel_pruning import prune_channels
     from yolo_lightning.tools.magnitude_pruning import prune_weights
@@ -73,8 +74,9 @@ def prune(
     path = resolve_weights(weights)
     detector, names = detector_from_weights(path)
     names = names or tuple(f"class{index}" for index in range(detector.num_classes))
-    stride = detector.strides[-1]
-    size = -(-image_size // stride) * stride
+    (size, _), message = round_up(image_size, detector.strides[-1])
+    if message is not None:
+        print_line(message)
     measure = PruneReport(path, size, data, split, batch_size, device, num_workers)
     target = output or (path if path == Path(weights) else Path(path.name)).with_name(f"{path.stem}-pruned.safetensors")
     _check_target(target, report)

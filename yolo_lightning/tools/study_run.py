@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import csv
-import logging
-import signal
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import torch
 from lightning.pytorch import Trainer
 
 from yolo_lightning.callbacks import EvaluationSpeed
 from yolo_lightning.data import DetectionDataModule
+from yolo_lightning.data.checks import round_up
 from yolo_lightning.errors import InputError
 from yolo_lightning.inference.networks import Precision, resolve_device
 from yolo_lightning.models import detector_from_weights, resolve_weights
@@ -26,6 +24,7 @@ from yolo_lightning.module import DetectionModule
 from yolo_lightning.ops import NMS
 from yolo_lightning.plots.study import StudyPoint, draw_study
 from yolo_lightning.plots.style import save_figure
+from yolo_lightning.tools.evaluation import interruptible, quiet
 from yolo_lightning.tools.report import print_line, print_table, text_table
 
 __all__ = ["Candidate", "Evaluator", "Row", "StudyFiles", "candidates"]
@@ -97,7 +96,7 @@ def candidates(weights: Sequence[str], class_names: Sequence[str], sizes: Sequen
                 "the data it was trained for"
             )
         stride = detector.strides[-1]
-        rounded = {size: -(-size // stride) * stride for size in sizes}
+        rounded = {size: round_up(size, stride)[0][0] for size in sizes}
         changed = [f"{size} is {used}" for size, used in rounded.items() if used != size]
         note = f"{label}: sides are multiples of {stride}: {', '.join(changed)}" if changed else ""
         found.append(Candidate(path, label, tuple(sorted(set(rounded.values()))), note))
@@ -148,7 +147,7 @@ class Evaluator:
         name = torch.cuda.get_device_name(where) if where.type == "cuda" else where.type
         self.about = f"{split} of {Path(*data.parts[-2:])}, {name}, {precision}, batches of {batch_size}"
         self._speed = EvaluationSpeed(report=False)
-        with _quiet():
+        with quiet():
             self._trainer = Trainer(
                 accelerator=where.type,
                 devices=1 if where.type == "cpu" else [where.index or 0],
@@ -172,7 +171,7 @@ class Evaluator:
         module = DetectionModule(names or self.class_names, detector=lambda _: detector, postprocess=self._postprocess)
         data = self._data(image_size=size, stride=detector.strides[-1])
         try:
-            with _quiet(), _interruptible():
+            with quiet(), interruptible():
                 self._trainer.validate(module, datamodule=data, verbose=False)
         except torch.OutOfMemoryError as error:
             raise InputError(
@@ -246,33 +245,6 @@ _COLUMNS = ("weights", "size", "P", "R", "mAP50", "mAP50-95", "ms/image")
 def _cells(label: str, row: Row) -> list[str]:
     figures = (row.precision, row.recall, row.map_50, row.map)
     return [label, str(row.image_size), *(f"{value:.3f}" for value in figures), f"{row.total_ms:.1f}"]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what Lightning tells of every evaluation."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Lets Ctrl-C be what it is elsewhere; Lightning ends the process, and ignores it from then on."""
-    handler: Any = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as stopped:
-        signal.signal(signal.SIGINT, handler)
-        if isinstance(stopped.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from stopped
-        raise
 
 
 @contextmanager
