@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,8 +48,7 @@ class Decoded(nn.Module):
 
 def export_plainly(network: nn.Module, images: Tensor, path: Path) -> Path:
     """As PyTorch's manual has it."""
-    with warnings.catch_warnings(), quiet_exporters():
-        warnings.simplefilter("ignore")
+    with quiet_exporters():
         torch.onnx.export(network, (images,), path, dynamo=True, verbose=False, external_data=False)
     return path
 

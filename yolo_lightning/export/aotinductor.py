@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import torch
@@ -41,8 +40,7 @@ def write(job: Job, path: Path) -> None:
     """
     settings = {"aot_inductor.metadata": {CONTRACT_KEY: job.contract.to_json()}}
     try:
-        with warnings.catch_warnings(), quiet_exporters(), torch.no_grad():
-            warnings.simplefilter("ignore")
+        with quiet_exporters(), torch.no_grad():
             program = torch.export.export(job.network, (job.example,), dynamic_shapes=dynamic_shapes(job))
             torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=settings)
     except Exception as error:  # exporter and compiler have no common one

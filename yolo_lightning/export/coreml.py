@@ -6,10 +6,6 @@ contract, and its answers with nothing.
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +42,7 @@ def write(job: Job, path: Path) -> None:
     network = ExportedNetwork(job.detector)
     target = tools.target.iOS16
     try:
-        with warnings.catch_warnings(), quiet_exporters(), _quiet(), torch.no_grad():
-            warnings.simplefilter("ignore")
+        with quiet_exporters(), torch.no_grad():
             program = torch.export.export(network, (job.example,)).run_decompositions({})
             model = tools.convert(
                 program,
@@ -89,17 +84,5 @@ def _grids(job: Job) -> list[tuple[int, int]]:
 
 
 def _tools() -> Any:
-    with warnings.catch_warnings(), _quiet():
-        warnings.simplefilter("ignore")
+    with quiet_exporters():  # it warns of what only macOS has, and of versions that it was not tested with
         return require("coremltools", "coreml", "to export to CoreML")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without warnings of what only macOS has, and of versions that it was not tested with."""
-    logger = logging.getLogger("coremltools")
-    level, logger.level = logger.level, logging.ERROR
-    try:
-        yield
-    finally:
-        logger.level = level

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import torch
@@ -33,8 +32,7 @@ def write(job: Job, path: Path) -> None:
     exir = require("executorch.exir", "executorch", "to export to ExecuTorch")
     xnnpack = require(_PARTITIONER, "executorch", "to export to ExecuTorch")
     try:
-        with warnings.catch_warnings(), quiet_exporters(), torch.no_grad():
-            warnings.simplefilter("ignore")
+        with quiet_exporters(), torch.no_grad():
             program = torch.export.export(job.network, (job.example,))
             lowered = exir.to_edge_transform_and_lower(
                 program,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -36,8 +35,7 @@ def write(job: Job, path: Path) -> None:
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)  # the converter tells of every step
     try:
-        with warnings.catch_warnings(), quiet_exporters(), torch.no_grad(), _Products():
-            warnings.simplefilter("ignore")
+        with quiet_exporters(), torch.no_grad(), _Products():
             litert.convert(job.network, (job.example,)).export(str(path))
     except Exception as error:  # its own classes have no common one
         raise InputError(f"litert-torch cannot convert this network: {first_line(error)}") from error

@@ -17,6 +17,7 @@ __all__ = ["dynamic_shapes", "first_line", "quiet_exporters"]
 
 _LOGGERS = (
     "",  # onnxruntime's quantization tells there
+    "coremltools",
     "nncf",
     "onnx_ir",
     "onnxscript",
