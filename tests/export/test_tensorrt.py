@@ -121,7 +121,7 @@ def test_int8_is_as_tensorrt_wants_it(tmp_path: Path, monkeypatch: pytest.Monkey
     with torch.inference_mode():
         wanted = job.network(job.example).numpy()
     assert rows.shape == wanted.shape
-    assert np.abs(rows[..., 4:] - wanted[..., 4:]).max() < 0.1
+    assert np.abs(rows[..., 4:] - wanted[..., 4:]).mean() < 0.05
 
 
 def test_the_contract_says_which_operator_suppresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
