@@ -18,7 +18,7 @@ from yolo_lightning.tools.latency import Latency, Turns
 __all__ = ["NetworkFigures", "measure_networks"]
 
 _WARM_UP = 5
-_SECONDS = 5.0
+_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
