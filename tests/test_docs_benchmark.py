@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.runs import CLASS_NAMES, run, write_shapes
-from tests.tools.test_benchmark import write_network
+from tests.tools.networks import write_network
 from yolo_lightning.tools.benchmark_candidates import CANDIDATES
 
 PAGE = (ROOT / "docs" / "benchmark.md").read_text(encoding="utf-8")

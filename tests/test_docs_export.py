@@ -16,7 +16,7 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.runs import CLASS_NAMES, check_run, environment, tiny_config, write_shapes
-from tests.tools.test_benchmark import write_network
+from tests.tools.networks import write_network
 from yolo_lightning.export import FORMATS
 from yolo_lightning.runtimes.contract import Contract, Input, Letterboxing, Output
 

@@ -22,6 +22,7 @@ __all__ = [
     "replacing",
     "safe_name",
     "write_new_file",
+    "writing_run",
 ]
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
@@ -67,6 +68,19 @@ def new_run_directory(root: Path, name: str) -> Path:
         return new_directory(root / name)
     except OSError as error:
         raise InputError(f"cannot make a run directory in {root}: {error}; choose another with --runs") from error
+
+
+@contextmanager
+def writing_run(directory: Path) -> Iterator[None]:
+    """Says what to do if a file of a run directory cannot be written in the block.
+
+    Raises:
+        InputError: If it cannot.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot write to {directory}: {error}; choose another directory with --runs") from error
 
 
 def check_run_name(name: str) -> None:

@@ -9,12 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
 from tests.runs import CLASS_NAMES, command, environment, figures, tiny_config, write_shapes
+from tests.tools.networks import write_network
 from yolo_lightning.cli import main
-from yolo_lightning.models import PAFPN, CSPDarknet, Detector, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +24,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, levels in (("p5", "P5"), ("p6", "P6")):
         write_network(root / f"{name}.safetensors", levels, CLASS_NAMES)
     return root
-
-
-def write_network(path: Path, levels: str, names: list[str]) -> None:
-    torch.manual_seed(0)
-    detector = Detector(
-        len(names),
-        backbone=lambda: CSPDarknet(depth_multiple=0.33, width_multiple=0.125, levels=levels),  # type: ignore[arg-type]
-        neck=lambda features: PAFPN(features, depth_multiple=0.33),
-    )
-    save_weights(detector, path, names)
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,8 +11,7 @@ from typing import Self
 
 import torch
 
-from yolo_lightning.errors import InputError
-from yolo_lightning.paths import replacing
+from yolo_lightning.paths import replacing, writing_run
 from yolo_lightning.plots.benchmark import BenchmarkPoint, draw_benchmark
 from yolo_lightning.plots.style import save_figure
 from yolo_lightning.tools.benchmark_candidates import Network
@@ -128,7 +126,7 @@ class BenchmarkFiles:
             if row.latency is not None
         ]
         if points:
-            with _writing(self._directory):
+            with writing_run(self._directory):
                 save_figure(draw_benchmark(points, str(self._conditions)), self._directory / "benchmark.png")
         drawn = ", drawn in benchmark.png" if points else ""
         print_line(f"{len(rows)} rows in {self._directory / 'benchmark.csv'}{drawn}")
@@ -175,7 +173,7 @@ class BenchmarkFiles:
 
     def _write(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
         with (
-            _writing(self._directory),
+            writing_run(self._directory),
             replacing(self._directory / name) as temporary,
             temporary.open("w", newline="", encoding="utf-8") as file,
         ):
@@ -192,11 +190,3 @@ def _name_within(name: str, others: Collection[str]) -> str:
 
 def _text(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
-
-
-@contextmanager
-def _writing(directory: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"cannot write to {directory}: {error}; choose another directory with --runs") from error

@@ -12,6 +12,7 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
+from yolo_lightning.data.checks import round_up
 from yolo_lightning.errors import InputError
 from yolo_lightning.models import detector_from_weights, resolve_weights
 from yolo_lightning.tools.benchmark_candidates import Candidate, Network, Ready, Setting
@@ -80,8 +81,8 @@ def read_networks(weights: Sequence[str], image_size: tuple[int, int], images: L
                 "give the data it was trained for"
             )
         stride = detector.strides[-1]
-        if image_size[0] % stride or image_size[1] % stride:
-            up = tuple(-(-side // stride) * stride for side in image_size)
+        up, changed = round_up(image_size, stride)
+        if changed is not None:
             raise InputError(
                 f"{path}: sides of images must be multiples of {stride}, not {image_size[0]}×{image_size[1]}: "
                 f"use --size [{up[0]},{up[1]}]"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from yolo_lightning.inference.networks import Precision, resolve_device
 from yolo_lightning.models import detector_from_weights, resolve_weights
 from yolo_lightning.module import DetectionModule
 from yolo_lightning.ops import NMS
+from yolo_lightning.paths import writing_run
 from yolo_lightning.plots.study import StudyPoint, draw_study
 from yolo_lightning.plots.style import save_figure
 from yolo_lightning.tools.evaluation import interruptible, quiet
@@ -203,7 +203,7 @@ class StudyFiles:
     def __init__(self, directory: Path, about: str) -> None:
         self._directory, self._about = directory, about
         self._rows: list[tuple[Candidate, Row]] = []
-        with _writing(directory):
+        with writing_run(directory):
             self._file = (directory / "study.csv").open("x", newline="", encoding="utf-8")
             self._writer = csv.writer(self._file)
             self._writer.writerow(["weights", *(field.name for field in fields(Row))])
@@ -216,7 +216,7 @@ class StudyFiles:
             InputError: If it cannot be written.
         """
         self._rows.append((network, row))
-        with _writing(self._directory):
+        with writing_run(self._directory):
             self._writer.writerow([str(network.path), *asdict(row).values()])
             self._file.flush()
 
@@ -234,7 +234,7 @@ class StudyFiles:
         points: dict[str, list[StudyPoint]] = {}
         for network, row in self._rows:
             points.setdefault(network.label, []).append(StudyPoint(row.image_size, row.total_ms, row.map))
-        with _writing(self._directory):
+        with writing_run(self._directory):
             save_figure(draw_study(points, self._about), self._directory / "study.png")
         print_line(f"{len(self._rows)} rows in {self._directory / 'study.csv'}, drawn in study.png")
 
@@ -245,11 +245,3 @@ _COLUMNS = ("weights", "size", "P", "R", "mAP50", "mAP50-95", "ms/image")
 def _cells(label: str, row: Row) -> list[str]:
     figures = (row.precision, row.recall, row.map_50, row.map)
     return [label, str(row.image_size), *(f"{value:.3f}" for value in figures), f"{row.total_ms:.1f}"]
-
-
-@contextmanager
-def _writing(directory: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"cannot write to {directory}: {error}; choose another directory with --runs") from error
