@@ -71,11 +71,16 @@ class Bench:
 
     def has_epochs(self, count: int) -> Callable[[object], bool]:
         def condition(_: object = None) -> bool:
-            projects = list(self.server.store.projects.values())
-            runs = [run for project in projects for run in list(project.runs_by_name.values())]
-            return any(len(epochs(run)) >= count for run in runs)
+            return any(len(epochs(run)) >= count for run in self._runs())
 
         return condition
+
+    def has_checkpoint(self, _: object = None) -> bool:
+        """Whether the first is there; a run waits for its checkpoints before it tells its end."""
+        return any(artifact.state == "COMMITTED" for run in self._runs() for artifact in list(run.logged))
+
+    def _runs(self) -> list[Any]:
+        return [r for project in list(self.server.store.projects.values()) for r in list(project.runs_by_name.values())]
 
     def close(self) -> None:
         kill_processes(self.home)
