@@ -33,7 +33,7 @@ def test_commands(tmp_path: Path):
     write_network(tmp_path / "best.safetensors", "P5", CLASS_NAMES)
     for block in re.findall(r"```bash\n(.*?)```", PAGE, flags=re.DOTALL):
         for line in block.splitlines():
-            process = run(*shlex.split(line)[1:], cwd=tmp_path)
+            process = run(*shlex.split(line)[1:], "--seconds=0.1", "--batch-size=2", cwd=tmp_path)
             learnt_nothing = "--floor" in line
             assert process.returncode == int(learnt_nothing), process.stdout + process.stderr
             assert ("is not above 0.29" in process.stdout) == learnt_nothing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-__all__ = ["describe_speed", "label_line", "printable", "printable_lines"]
+__all__ = ["describe_speed", "first_line", "label_line", "printable", "printable_lines"]
 
 
 def describe_speed(speed: Mapping[str, float], input_sizes: Iterable[tuple[int, int]] = ()) -> str:
@@ -13,6 +13,14 @@ def describe_speed(speed: Mapping[str, float], input_sizes: Iterable[tuple[int, 
     sizes = sorted({f"{height}x{width}" for height, width in input_sizes})
     seen = f" at {sizes[0]}" if len(sizes) == 1 else f" at {len(sizes)} sizes" if sizes else ""
     return f"{stages}{seen}"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in a line."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    # OpenVINO begins with places in its own source.
+    lines = [line for line in lines if line and not line.startswith("Exception from ")]
+    return lines[0] if lines else type(error).__name__
 
 
 def label_line(label: int, values: Iterable[float]) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.export.conftest import IMAGES, calm_detector, export
+from tests.export.conftest import IMAGES, calm_detector
 from tests.inference.conftest import CLASS_NAMES
 from yolo_lightning.errors import InputError
 from yolo_lightning.export import ExportOptions, coreml, export_network
@@ -37,16 +36,3 @@ def test_the_model_takes_and_answers_what_the_contract_says(half: bool, tmp_path
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(InputError, match=r"is not the file that contract\.json was made for"):
         Contract.read(contract_path(path))
-
-
-def test_the_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "coremltools", None)
-    with pytest.raises(InputError, match=r"coremltools is needed .*yolo-lightning\[coreml\]"):
-        export("coreml", tmp_path)
-
-
-@pytest.mark.parametrize("option", ["dynamic", "int8", "nms", "preprocess"])
-def test_what_it_cannot_do_is_refused(option: str, tmp_path: Path) -> None:
-    options = ExportOptions(image_size=(64, 64), **{option: True})
-    with pytest.raises(InputError, match=f"coreml files cannot be exported with --{option}"):
-        export_network(calm_detector(), CLASS_NAMES, "coreml", tmp_path / "x", options, images=IMAGES)

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.export.alike import SETTINGS, assert_alike, pictures, plain
-from tests.export.conftest import IMAGES, calm_detector, export
+from tests.export.conftest import export
 from tests.inference.conftest import CLASS_NAMES
 from yolo_lightning.errors import InputError
-from yolo_lightning.export import ExportOptions, export_network
 from yolo_lightning.inference import load
 from yolo_lightning.runtimes import contract_path, load_exported
 
@@ -34,16 +33,3 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.pte").write_bytes(b"PK")
     with pytest.raises(InputError, match=r"a\.pte: is no program of ExecuTorch"):
         load_exported(tmp_path / "a.pte")
-
-
-def test_the_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "executorch.exir", None)
-    with pytest.raises(InputError, match=r"executorch is needed .*yolo-lightning\[executorch\]"):
-        export("executorch", tmp_path)
-
-
-@pytest.mark.parametrize("option", ["dynamic", "half", "int8", "nms"])
-def test_what_it_cannot_do_is_refused(option: str, tmp_path: Path) -> None:
-    options = ExportOptions(image_size=(64, 64), **{option: True})
-    with pytest.raises(InputError, match=f"executorch files cannot be exported with --{option}"):
-        export_network(calm_detector(), CLASS_NAMES, "executorch", tmp_path / "x", options, images=IMAGES)

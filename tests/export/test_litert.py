@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.export.alike import SETTINGS, assert_alike, pictures, plain
-from tests.export.conftest import IMAGES, calm_detector, export
-from tests.inference.conftest import CLASS_NAMES
+from tests.export.conftest import export
 from yolo_lightning.errors import InputError
-from yolo_lightning.export import ExportOptions, export_network
 from yolo_lightning.inference import load
 from yolo_lightning.runtimes import load_exported
 from yolo_lightning.runtimes.contract import Contract, contract_path
@@ -29,16 +27,3 @@ def test_the_file_finds_what_the_network_finds(preprocess: bool, tmp_path: Path)
     contract.write(contract_path(path), {path.name: path})
     with pytest.raises(InputError, match=r"calm\.tflite: LiteRT cannot open it"):
         load_exported(path)
-
-
-def test_the_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "litert_torch", None)
-    with pytest.raises(InputError, match=r"litert-torch is needed .*yolo-lightning\[litert\]"):
-        export("litert", tmp_path)
-
-
-@pytest.mark.parametrize("option", ["dynamic", "half", "int8", "nms"])
-def test_what_it_cannot_do_is_refused(option: str, tmp_path: Path) -> None:
-    options = ExportOptions(image_size=(64, 64), **{option: True})
-    with pytest.raises(InputError, match=f"litert files cannot be exported with --{option}"):
-        export_network(calm_detector(), CLASS_NAMES, "litert", tmp_path / "x", options, images=IMAGES)

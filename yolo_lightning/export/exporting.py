@@ -24,10 +24,10 @@ from yolo_lightning.export.comparing import Difference, Tolerance
 from yolo_lightning.export.golden import Golden, make_golden
 from yolo_lightning.export.network import ExportedNetwork
 from yolo_lightning.export.options import ExportOptions, Format, Job, find_format
-from yolo_lightning.export.tracing import first_line
 from yolo_lightning.models import Detector
 from yolo_lightning.runtimes import contract_path, golden_path
 from yolo_lightning.runtimes.contract import Contract, Input, Letterboxing, Library, Output, Suppression
+from yolo_lightning.text import first_line
 
 __all__ = ["TOLERANCES", "Export", "export_network"]
 

@@ -10,8 +10,9 @@ from typing import Any
 from yolo_lightning.errors import InputError
 from yolo_lightning.export import onnx
 from yolo_lightning.export.options import Job
-from yolo_lightning.export.tracing import first_line, quiet_exporters
+from yolo_lightning.export.tracing import quiet_exporters
 from yolo_lightning.extras import require
+from yolo_lightning.text import first_line
 
 __all__ = ["libraries", "write"]
 

@@ -8,8 +8,9 @@ import torch
 
 from yolo_lightning.errors import InputError
 from yolo_lightning.export.options import Job
-from yolo_lightning.export.tracing import dynamic_shapes, first_line, quiet_exporters
+from yolo_lightning.export.tracing import dynamic_shapes, quiet_exporters
 from yolo_lightning.runtimes.contract import CONTRACT_KEY
+from yolo_lightning.text import first_line
 
 __all__ = ["libraries", "write"]
 

@@ -13,7 +13,7 @@ import torch
 
 from yolo_lightning.export.options import Job
 
-__all__ = ["dynamic_shapes", "first_line", "quiet_exporters"]
+__all__ = ["dynamic_shapes", "quiet_exporters"]
 
 _LOGGERS = (
     "",  # onnxruntime's quantization tells there
@@ -37,14 +37,6 @@ def dynamic_shapes(job: Job) -> tuple[dict[int, Any]] | None:
     cells = {name: stride * torch.export.Dim(f"{name}_cells", min=1) for name in ("height", "width")}
     axes = {**cells, "batch": torch.export.Dim("batch", min=1)}
     return ({axis: axes[name] for axis, name in job.dynamic_axes.items()},)
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in a line."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    # OpenVINO begins with places in its own source.
-    lines = [line for line in lines if line and not line.startswith("Exception from ")]
-    return lines[0] if lines else type(error).__name__
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from yolo_lightning.data import DetectionDataModule
 from yolo_lightning.errors import InputError
 from yolo_lightning.metrics import DetectionMetrics
 from yolo_lightning.ops import NMS, to_original
+from yolo_lightning.text import first_line
 from yolo_lightning.tools.benchmark_candidates import Run
-from yolo_lightning.tools.latency import first_line
 from yolo_lightning.types import Batch, Detections
 
 __all__ = ["Figures", "LabelledImages"]

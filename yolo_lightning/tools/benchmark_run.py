@@ -14,10 +14,11 @@ from torch import Tensor
 
 from yolo_lightning.data.checks import round_up
 from yolo_lightning.errors import InputError
-from yolo_lightning.models import detector_from_weights, resolve_weights
+from yolo_lightning.text import first_line
 from yolo_lightning.tools.benchmark_candidates import Candidate, Network, Ready, Setting
 from yolo_lightning.tools.benchmark_map import Figures, LabelledImages
-from yolo_lightning.tools.latency import Latency, Turns, first_line, wait_for
+from yolo_lightning.tools.latency import Latency, Turns, wait_for
+from yolo_lightning.tools.network_files import network_files
 from yolo_lightning.tools.profiling import Layer, profile_network
 from yolo_lightning.tools.report import print_line
 
@@ -69,17 +70,8 @@ def read_networks(weights: Sequence[str], image_size: tuple[int, int], images: L
     Raises:
         InputError: If a file cannot be read, its network has other classes than the data, or the size does not suit it.
     """
-    paths = list(dict.fromkeys(resolve_weights(file) for file in weights))
-    stems = [path.stem for path in paths]
-    labels = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
     networks = []
-    for path, label in zip(paths, labels, strict=True):
-        detector, names = detector_from_weights(path)
-        if images is not None and detector.num_classes != len(images.class_names):
-            raise InputError(
-                f"{path}: the network has {detector.num_classes} classes, but the data has {len(images.class_names)}: "
-                "give the data it was trained for"
-            )
+    for path, label, detector, names in network_files(weights, None if images is None else len(images.class_names)):
         stride = detector.strides[-1]
         up, changed = round_up(image_size, stride)
         if changed is not None:

@@ -181,10 +181,15 @@ def _row(made: Export, lost: list[float]) -> list[str]:
     files = [made.path] if made.path.is_file() else [file for file in made.path.rglob("*") if file.is_file()]
     size = sum(file.stat().st_size for file in files) / 1e6
     difference = made.difference
+    if difference is None:
+        distance = ["not run", "not run"]
+    elif not difference.compared:  # of a file that suppresses
+        distance = ["no object", "no object"]
+    else:
+        distance = [f"{difference.box:.3f}", f"{difference.score:.4f}"]
     return [
         made.path.name,
         f"{size:.1f}",
-        "not run" if difference is None else f"{difference.box:.3f}",
-        "not run" if difference is None else f"{difference.score:.4f}",
+        *distance,
         f"{lost[0]:+.4f}" if lost else "",
     ]

@@ -9,7 +9,9 @@ from time import perf_counter
 import numpy as np
 import torch
 
-__all__ = ["Latency", "Turns", "first_line", "wait_for"]
+from yolo_lightning.text import first_line
+
+__all__ = ["Latency", "Turns", "wait_for"]
 
 Call = Callable[[], object]
 
@@ -95,9 +97,3 @@ def wait_for(device: torch.device) -> None:
     """Until the device has done what it was told; at once on a CPU."""
     wait: Callable[[], None] = torch.get_device_module(device).synchronize
     wait()
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in a line."""
-    line = str(error).strip().partition("\n")[0].strip()
-    return line or type(error).__name__

@@ -18,13 +18,14 @@ from yolo_lightning.data import DetectionDataModule
 from yolo_lightning.data.checks import round_up
 from yolo_lightning.errors import InputError
 from yolo_lightning.inference.networks import Precision, resolve_device
-from yolo_lightning.models import detector_from_weights, resolve_weights
+from yolo_lightning.models import detector_from_weights
 from yolo_lightning.module import DetectionModule
 from yolo_lightning.ops import NMS
 from yolo_lightning.paths import writing_run
 from yolo_lightning.plots.study import StudyPoint, draw_study
 from yolo_lightning.plots.style import save_figure
 from yolo_lightning.tools.evaluation import interruptible, quiet
+from yolo_lightning.tools.network_files import network_files
 from yolo_lightning.tools.report import print_line, print_table, text_table
 
 __all__ = ["Candidate", "Evaluator", "Row", "StudyFiles", "candidates"]
@@ -84,17 +85,8 @@ def candidates(weights: Sequence[str], class_names: Sequence[str], sizes: Sequen
     Raises:
         InputError: If a file cannot be read, or its network has other classes than the data.
     """
-    paths = list(dict.fromkeys(resolve_weights(file) for file in weights))
-    stems = [path.stem for path in paths]
-    labels = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
     found = []
-    for path, label in zip(paths, labels, strict=True):
-        detector, _ = detector_from_weights(path)
-        if detector.num_classes != len(class_names):
-            raise InputError(
-                f"{path}: the network has {detector.num_classes} classes, but the data has {len(class_names)}: give "
-                "the data it was trained for"
-            )
+    for path, label, detector, _ in network_files(weights, len(class_names)):
         stride = detector.strides[-1]
         rounded = {size: round_up(size, stride)[0][0] for size in sizes}
         changed = [f"{size} is {used}" for size, used in rounded.items() if used != size]
