@@ -19,7 +19,7 @@ from torch.optim import SGD
 from torch.utils.data import get_worker_info
 
 from yolo_lightning import DetectionDataModule, DetectionModule
-from yolo_lightning.callbacks import StepTimes
+from yolo_lightning.callbacks import StepTimes, timeline
 from yolo_lightning.callbacks.timeline import PARTS, DeviceClock, HostClock
 from yolo_lightning.data import SyntheticShapes
 from yolo_lightning.models import PAFPN, CSPDarknet, Detector
@@ -72,15 +72,39 @@ class Wall(Callback):
         self.moments.append(time.perf_counter())
 
 
+class CalmClock:
+    """Time on a machine that does nothing else: what this process computes, and naps, which are not slept."""
+
+    def __init__(self) -> None:
+        self._napped = 0.0
+
+    def perf_counter(self) -> float:
+        return time.process_time() + self._napped
+
+    def sleep(self, seconds: float) -> None:
+        self._napped += seconds
+
+
+nap = time.sleep
+
+
+@pytest.fixture
+def calm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Takes times as on a calm machine, so that the slowest part is the one that naps."""
+    clock = CalmClock()
+    monkeypatch.setattr(timeline, "time", clock)
+    monkeypatch.setitem(globals(), "nap", clock.sleep)
+
+
 class SlowCallback(Callback):
     def on_train_batch_end(self, *args: Any) -> None:
-        time.sleep(0.1)
+        nap(0.1)
 
 
 class SlowSGD(SGD):
     def step(self, closure: Any = None) -> Any:
         result = super().step(closure)
-        time.sleep(0.1)
+        nap(0.1)
         return result
 
 
@@ -93,7 +117,7 @@ class SlowModule(DetectionModule):
 
     def _sleep(self, where: str) -> None:
         if self.where == where:
-            time.sleep(0.4 if where == "validation" else 0.1)  # of which there is one batch, and four others
+            nap(0.4 if where == "validation" else 0.1)  # of which there is one batch, and four others
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         return batch
@@ -126,7 +150,7 @@ class SlowShapes(SyntheticShapes):
     def read_image(self, index: int, long_side: int | None = None) -> npt.NDArray[np.uint8]:
         info = get_worker_info()
         if self.split == "train" and (self.worker is None or (info is not None and info.id == self.worker)):
-            time.sleep(self.seconds)
+            nap(self.seconds)
         return super().read_image(index, long_side)
 
 
@@ -197,6 +221,7 @@ SLOW = {
 }
 
 
+@pytest.mark.usefixtures("calm")
 @pytest.mark.parametrize("part", SLOW)
 def test_what_is_slow_is_found_in_its_own_part(part: str) -> None:
     epoch = fit(**SLOW[part])[1]  # type: ignore[arg-type]
@@ -204,12 +229,14 @@ def test_what_is_slow_is_found_in_its_own_part(part: str) -> None:
     assert all(epoch[other] < epoch[part] for other in PARTS if other != part)
 
 
+@pytest.mark.usefixtures("calm")
 def test_a_slow_callback_is_named(lines: Callable[[], list[str]]) -> None:
     epoch = fit(SlowCallback())[1]
     assert epoch["callbacks"] >= 0.4
     assert "most of it in SlowCallback" in lines()[1]
 
 
+@pytest.mark.usefixtures("calm")
 def test_a_slow_loader_gets_advice(lines: Callable[[], list[str]]) -> None:
     epoch = fit(data=make_data(SlowShapes, train_transform=_letterbox))[1]
     assert epoch["data"] >= 16 * 0.02
