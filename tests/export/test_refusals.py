@@ -12,7 +12,11 @@ from tests.inference.conftest import CLASS_NAMES
 from yolo_lightning.errors import InputError
 from yolo_lightning.export import ExportOptions, export_network
 
-LIBRARIES = {"executorch": "executorch.exir", "litert": "litert_torch", "coreml": "coremltools"}
+LIBRARIES = {
+    "executorch": ("executorch.exir", "executorch"),
+    "litert": ("litert_torch", "litert-torch"),
+    "coreml": ("coremltools", "coremltools"),
+}
 CANNOT = {
     "executorch": ("dynamic", "half", "int8", "nms"),
     "litert": ("dynamic", "half", "int8", "nms"),
@@ -22,8 +26,9 @@ CANNOT = {
 
 @pytest.mark.parametrize("kind", LIBRARIES)
 def test_the_missing_library_is_named(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, LIBRARIES[kind], None)
-    with pytest.raises(InputError, match=rf"is needed .*yolo-lightning\[{kind}\]"):
+    module, library = LIBRARIES[kind]
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InputError, match=rf"{library} is needed .*yolo-lightning\[{kind}\]"):
         export(kind, tmp_path)
     assert not list(tmp_path.iterdir())
 
